@@ -1,0 +1,1 @@
+"""Octets on the wire: canonical JSON, strict base64url, and the labelled bytes that are hashed."""
