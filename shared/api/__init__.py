@@ -1,0 +1,1 @@
+"""The HTTP API and the SMTP extension, defined once for both ends."""

@@ -1,0 +1,190 @@
+"""Bodies of requests and answers: one encoder and one strict decoder for both ends.
+
+Bodies are JSON in any layout; what is signed travels inside as text and is verified from its own
+octets. Evidence always travels as a bundle (shared/evidence/bundle.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from shared.crypto import signing
+from shared.encoding import base64url, canonical
+from shared.encoding.fields import Fields
+from shared.evidence import bundle as bundles
+from shared.evidence import manifest as manifests
+from shared.evidence.bundle import Bundle
+from shared.evidence.composition import MAX_SEAL
+from shared.evidence.manifest import Manifest
+
+MAX_TOKEN = signing.MAX_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteRequest:
+    """M, NRO, NRR and E_T: the trade (online.md T1). Everything but M's form is unverified."""
+
+    manifest: Manifest
+    nro: str
+    nrr: str
+    escrow: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """M and NRO: what became of the exchange."""
+
+    manifest: Manifest
+    nro: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A one-time enrolment token and the node's certificate chains (DER): request key and domain CAs."""
+
+    token: str
+    request: bytes
+    domain_cas: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the directory knows of an address: its key binding and its domain's record, as compact tokens."""
+
+    binding: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Bundles in feed order. `cursor` is what to ask with next; it only grows."""
+
+    bundles: tuple[Bundle, ...]
+    cursor: int
+
+
+def encode_complete(request: CompleteRequest) -> bytes:
+    """Encode the body of `complete`."""
+    escrow = base64url.encode(request.escrow)
+    return _encode(manifest=_text(request.manifest), nro=request.nro, nrr=request.nrr, escrow=escrow)
+
+
+def decode_complete(body: bytes) -> CompleteRequest:
+    """Decode the body of `complete`. Raises Malformed."""
+    fields = _fields(body, "complete")
+    request = CompleteRequest(
+        manifest=_manifest(fields),
+        nro=fields.text("nro", limit=MAX_TOKEN),
+        nrr=fields.text("nrr", limit=MAX_TOKEN),
+        escrow=fields.octets("escrow", limit=MAX_SEAL),
+    )
+    fields.end()
+    return request
+
+
+def encode_status(request: StatusRequest) -> bytes:
+    """Encode the body of `status`."""
+    return _encode(manifest=_text(request.manifest), nro=request.nro)
+
+
+def decode_status(body: bytes) -> StatusRequest:
+    """Decode the body of `status`. Raises Malformed."""
+    fields = _fields(body, "status")
+    request = StatusRequest(_manifest(fields), fields.text("nro", limit=MAX_TOKEN))
+    fields.end()
+    return request
+
+
+def encode_enrolment(enrolment: Enrolment) -> bytes:
+    """Encode the body of `enrol`."""
+    cas = [base64url.encode(der) for der in enrolment.domain_cas]
+    return _encode(token=enrolment.token, request=base64url.encode(enrolment.request), domain_cas=cas)
+
+
+def decode_enrolment(body: bytes) -> Enrolment:
+    """Decode the body of `enrol`. Raises Malformed."""
+    fields = _fields(body, "enrol")
+    enrolment = Enrolment(
+        token=fields.text("token", limit=128),
+        request=fields.octets("request", limit=8192),
+        domain_cas=tuple(base64url.decode(text, what="domain CA") for text in fields.texts("domain_cas", limit=16)),
+    )
+    fields.end()
+    return enrolment
+
+
+def encode_signed(token: str) -> bytes:
+    """Encode a body that is one signed record (binding, domain record, revocation, TTP record)."""
+    return _encode(token=token)
+
+
+def decode_signed(body: bytes, what: str) -> str:
+    """Decode a body that is one signed record. Raises Malformed."""
+    fields = _fields(body, what)
+    token = fields.text("token", limit=MAX_TOKEN)
+    fields.end()
+    return token
+
+
+def encode_address(address: str) -> bytes:
+    """Encode the body of a directory look-up."""
+    return _encode(address=address)
+
+
+def decode_address(body: bytes) -> str:
+    """Decode the body of a directory look-up. Raises Malformed."""
+    fields = _fields(body, "look-up")
+    address = fields.text("address", limit=998)
+    fields.end()
+    return address
+
+
+def encode_listing(listing: Listing) -> bytes:
+    """Encode the answer to a look-up."""
+    return _encode(binding=listing.binding, domain=listing.domain)
+
+
+def decode_listing(body: bytes) -> Listing:
+    """Decode the answer to a look-up. Raises Malformed."""
+    fields = _fields(body, "listing")
+    listing = Listing(fields.text("binding", limit=MAX_TOKEN), fields.text("domain", limit=MAX_TOKEN))
+    fields.end()
+    return listing
+
+
+def encode_page(page: FeedPage) -> bytes:
+    """Encode a page of the feed."""
+    return _encode(bundles=[base64url.encode(bundles.encode(bundle)) for bundle in page.bundles], cursor=page.cursor)
+
+
+def decode_page(body: bytes, *, limit: int) -> FeedPage:
+    """Decode a page of at most `limit` bundles. Raises Malformed."""
+    fields = _fields(body, "feed page")
+    items = fields.items("bundles", limit=limit)
+    page = FeedPage(tuple(_bundle(item) for item in items), fields.integer("cursor"))
+    fields.end()
+    return page
+
+
+def _bundle(item: object) -> Bundle:
+    fields = Fields({"bundle": item}, "feed item")
+    return bundles.decode(fields.octets("bundle", limit=bundles.MAX_BUNDLE))
+
+
+def _text(manifest: Manifest) -> str:
+    return base64url.encode(manifest.octets)
+
+
+def _manifest(fields: Fields) -> Manifest:
+    return manifests.decode(fields.octets("manifest", limit=manifests.MAX_MANIFEST))
+
+
+def _encode(**members: object) -> bytes:
+    return json.dumps({"v": 1, **members}, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def _fields(body: bytes, what: str) -> Fields:
+    fields = Fields(canonical.parse_object(body, what=f"body of {what}"), what)
+    fields.version()
+    return fields
