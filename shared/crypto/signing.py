@@ -118,6 +118,14 @@ def parse(compact: str, token: TokenType) -> UnverifiedToken:
     return UnverifiedToken(compact, token, chain, canonical.decode(payload, what=f"payload of {what}"))
 
 
+def stated_type(compact: str) -> str:
+    """Return the `typ` that a token's header states, to choose what to parse it as. Raises Malformed."""
+    if len(compact) > MAX_TOKEN:
+        raise TooLarge(f"token has {len(compact)} characters, at most {MAX_TOKEN} are allowed")
+    header = base64url.decode(compact.partition(".")[0], what="a token's header")
+    return Fields(canonical.decode(header, what="a token's header", limit=_HEADER_LIMIT), "header").text("typ")
+
+
 def check_signature(token: UnverifiedToken, key: VerifyingKey, step: str) -> None:
     """Raise EvidenceFault(step) unless `key` signed the token."""
     try:

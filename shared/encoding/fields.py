@@ -38,7 +38,7 @@ class Fields:
     def constant(self, name: str, expected: str | int) -> None:
         """Take a member that must have exactly this value."""
         value = self.take(name)
-        if value != expected or isinstance(value, bool):
+        if type(value) is not type(expected) or value != expected:
             raise Malformed(f"{self._what}: {name!r} is {value!r}, expected {expected!r}")
 
     def version(self) -> None:

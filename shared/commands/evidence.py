@@ -1,0 +1,167 @@
+"""`secmtp evidence`: verify and show bundles, offline, with nothing but the pure core.
+
+Exit codes: 0 a valid receipt, 1 not valid (the failed step is named), 2 an input can't be used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.commands.files import read_bounded
+from shared.crypto.certificates import TrustRoot
+from shared.crypto.stream import CHUNK
+from shared.errors import EvidenceFault, SecMTPError
+from shared.evidence import bundle as bundles
+from shared.evidence.bundle import Bundle
+from shared.evidence.receipt import NoTrade, Receipt, verify_bundle, verify_content, verify_no_trade
+
+app = typer.Typer(help="Verify and show evidence, offline.", no_args_is_help=True)
+
+NOT_VALID = 1
+UNUSABLE = 2
+MAX_ROOT = 64 * 1024
+
+BundleFile = Annotated[Path, typer.Argument(help="The bundle: *.secmtp.json, as attached to a receipt.")]
+
+
+@app.command()
+def verify(
+    bundle: BundleFile,
+    trust: Annotated[Path, typer.Option(help="The root certificate (PEM) that you trust.")],
+    message: Annotated[
+        Path | None, typer.Option(help="The message: check that the receipt is for exactly these octets.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Say whether a bundle is a valid receipt (docs/protocols/evidence.md, V0 to V6)."""
+    try:
+        unverified = bundles.decode(read_bounded(bundle, bundles.MAX_BUNDLE))
+        root = TrustRoot.from_pem(read_bounded(trust, MAX_ROOT))
+    except SecMTPError as error:
+        _finish({"valid": False, "step": "input", "reason": error.message}, UNUSABLE, as_json=as_json)
+    try:
+        receipt = verify_bundle(unverified, root)
+        _check_content(receipt, unverified, message)
+    except EvidenceFault as fault:
+        result = {"valid": False, "step": fault.step, "reason": fault.reason, **_names(unverified)}
+        _finish({**result, **_no_trade(unverified, root)}, NOT_VALID, as_json=as_json)
+    except SecMTPError as error:
+        _finish({"valid": False, "step": "input", "reason": error.message}, UNUSABLE, as_json=as_json)
+    _finish(_facts(receipt, content=message is not None), 0, as_json=as_json)
+
+
+@app.command()
+def show(bundle: BundleFile) -> None:
+    """Print what a bundle says, without checking it."""
+    try:
+        unverified = bundles.decode(read_bounded(bundle, bundles.MAX_BUNDLE))
+    except SecMTPError as error:
+        typer.echo(f"unusable: {error.message}", err=True)
+        raise typer.Exit(UNUSABLE) from error
+    core = unverified.manifest.core
+    rows = {
+        "exchange": unverified.manifest.exchange.hex(),
+        "mode": core.mode,
+        "from": core.sender.address,
+        "to": f"{core.recipient.address} (receipt level {core.recipient.level})",
+        "TTP": f"{core.ttp.name}, ledger {core.ttp.log}, escrow epoch {core.ttp.epoch}",
+        "created": _utc(core.created),
+        "expires": _utc(core.expires),
+        "size class": f"{core.size} octets",
+        "notice": core.notice,
+        "suite": core.suite.name,
+        "holds": _contents(unverified),
+    }
+    typer.echo("This is what the bundle says; nothing was checked. Use `secmtp evidence verify` for that.\n")
+    for name, value in rows.items():
+        typer.echo(f"{name:>11}  {value}")
+
+
+def _check_content(receipt: Receipt, bundle: Bundle, message: Path | None) -> None:
+    if message is None:
+        return
+    if bundle.openings is None:
+        raise EvidenceFault("openings.missing", "the bundle has no openings, so it can't prove a content")
+    verify_content(receipt, bundle.openings, _pieces(message))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece
+
+
+def _facts(receipt: Receipt, *, content: bool) -> dict[str, Any]:
+    core = receipt.manifest.core
+    return {
+        "valid": True,
+        "outcome": "COMPLETED",
+        **_core_names(core.sender.address, core.recipient.address, receipt.manifest.exchange),
+        "mode": core.mode,
+        "answers": receipt.answers,
+        "time": receipt.nrd.time,
+        "carried_by": "NRR + NRD",
+        "log": core.ttp.log,
+        "index": receipt.inclusion.index,
+        "tree_size": receipt.inclusion.checkpoint.size,
+        "witnessed": f"{receipt.inclusion.witnesses} of 0, ledger not witnessed",
+        "content": "proven" if content else "not checked",
+    }
+
+
+def _no_trade(bundle: Bundle, root: TrustRoot) -> dict[str, Any]:
+    """Say so when a bundle that is no receipt is sound evidence that no trade happened."""
+    try:
+        verified: NoTrade = verify_no_trade(bundle, root)
+    except SecMTPError:
+        return {}
+    return {"outcome": verified.refusal.outcome, "time": verified.refusal.time}
+
+
+def _names(bundle: Bundle) -> dict[str, str]:
+    core = bundle.manifest.core
+    return _core_names(core.sender.address, core.recipient.address, bundle.manifest.exchange)
+
+
+def _core_names(sender: str, recipient: str, exchange: bytes) -> dict[str, str]:
+    return {"exchange": exchange.hex(), "sender": sender, "recipient": recipient}
+
+
+def _finish(result: dict[str, Any], code: int, *, as_json: bool) -> None:
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else _sentence(result))
+    raise typer.Exit(code)
+
+
+def _sentence(result: dict[str, Any]) -> str:
+    if not result["valid"]:
+        first = f"NOT VALID at step {result['step']}: {result['reason']}"
+        sound = f"\nIt is sound evidence of {result['outcome']}: no trade happened." if "outcome" in result else ""
+        return first + sound
+    return (
+        f"VALID receipt for exchange {result['exchange']}\n"
+        f"  from       {result['sender']}\n"
+        f"  to         {result['recipient']}\n"
+        f"  answers    {result['answers']}\n"
+        f"  traded     {_utc(result['time'])}, mode {result['mode']}, carried by {result['carried_by']}\n"
+        f"  ledger     {result['log']}, entry {result['index']} of {result['tree_size']}\n"
+        f"  witnessed: {result['witnessed']}\n"
+        f"  content    {result['content']}"
+    )
+
+
+def _contents(bundle: Bundle) -> str:
+    parts = ["NRO", *(["NRR"] if bundle.nrr else []), "the TTP's token", "proof of inclusion"]
+    if bundle.openings:
+        parts.append("openings (with the ciphertext they open the message: keep it confidential)")
+    return ", ".join(parts)
+
+
+def _utc(seconds: int) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415  (most calls don't print a time)
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

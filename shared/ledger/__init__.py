@@ -1,0 +1,1 @@
+"""The append-only ledger as values: Merkle tree, signed notes, checkpoints, proofs and entries. No I/O."""
