@@ -29,7 +29,10 @@ def seal(suite: Suite, context: bytes, slot: str, receiver: HpkePublicKey, plain
     """Return enc ‖ ciphertext for the receiver. Raises Malformed if the key isn't of the suite's kind."""
     _check_kind(suite, receiver.kind)
     info = seal_info(suite, context, slot, receiver.key_id)
-    return _hpke(suite).encrypt(plaintext, receiver.to_library(), info)
+    try:
+        return _hpke(suite).encrypt(plaintext, receiver.to_library(), info)
+    except ValueError as error:  # a public key of low order, which no honest party has
+        raise Malformed(f"nothing can be sealed to this {receiver.kind} key: {error}") from error
 
 
 def open_seal(suite: Suite, context: bytes, slot: str, receiver: HpkePrivateKey, blob: bytes) -> bytes:

@@ -210,7 +210,7 @@ def _cosigned(text: str, time: int) -> bytes:
 
 def _signature(line: str) -> Signature:
     parts = line.removeprefix(_MARK).split(" ")
-    if not line.startswith(_MARK) or len(parts) != 2:  # noqa: PLR2004  (name, signature)
+    if not line.startswith(_MARK) or len(parts) != 2:
         raise Malformed("a signature line isn't an em dash, a key name and a base64 signature")
     name, encoded = parts
     require_name(name)
@@ -222,7 +222,7 @@ def _signature(line: str) -> Signature:
 
 def require_name(name: str) -> None:
     """Raise Malformed unless the text can name a key, and so a log: no blanks, no `+`, no control characters."""
-    bad = any(char.isspace() or char == "+" or ord(char) < 0x20 for char in name)  # noqa: PLR2004  (U+0020)
+    bad = any(char.isspace() or char == "+" or ord(char) < 0x20 for char in name)
     if bad or not 0 < len(_octets(name)) <= MAX_NAME:
         raise Malformed(f"{name[:MAX_NAME]!r} can't name a key: 1 to {MAX_NAME} octets, no blanks, no '+'")
 

@@ -1,0 +1,1 @@
+"""Cryptography of SecMTP: keys, certificates, seals, shares, tokens and the ciphertext."""
