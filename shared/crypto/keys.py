@@ -55,8 +55,8 @@ class HpkePublicKey:
     """
 
     kind: str
-    raw: bytes
-    key_id: bytes = field(init=False, repr=False, compare=False)
+    raw: bytes = field(repr=False)
+    key_id: bytes = field(init=False, compare=False)
     _library: _LibraryPublic = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
