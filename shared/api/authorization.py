@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from shared.crypto import signing
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain
-from shared.crypto.signing import SigningKey
+from shared.crypto.keys import SigningKey
 from shared.encoding import base64url
 from shared.encoding.labels import H
 from shared.errors import EvidenceFault, Malformed, Unauthenticated
@@ -49,9 +49,7 @@ class Requester:
     certificate: VerifiedCertificate
 
 
-def authorize(
-    request: Request, audience: str, now: int, serial: bytes, key: SigningKey, chain: Sequence[bytes]
-) -> str:
+def authorize(request: Request, audience: str, now: int, serial: bytes, key: SigningKey, chain: Sequence[bytes]) -> str:
     """Return the value of the Authorization header. `serial` is 16 fresh random octets."""
     members = {
         "aud": audience,

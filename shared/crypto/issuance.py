@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from shared.crypto.certificates import TLS_PURPOSES, TLS_USAGES, USER_PURPOSES, Purpose, TrustRoot
-from shared.crypto.keys import SignaturePublicKey, key_id
+from shared.crypto.keys import SigningKey, VerifyingKey, key_id
 from shared.encoding import base64url, canonical
 from shared.encoding.address import normal_address, normal_domain
 from shared.encoding.fields import Fields
@@ -35,8 +35,6 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 MAX_REQUEST = 64 * 1024
 MAX_NAMES = 32
-
-CertifiableKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,12 @@ def domain_ca_certificate(
 
 
 def leaf_certificate(
-    purpose: Purpose, names: Sequence[str], public: SignaturePublicKey, issuer: Authority, serial: int, validity: Validity
+    purpose: Purpose,
+    names: Sequence[str],
+    public: VerifyingKey,
+    issuer: Authority,
+    serial: int,
+    validity: Validity,
 ) -> x509.Certificate:
     """Make a leaf of this purpose. `names`: DNS names or addresses, a ledger's origin, or one mail address."""
     builder = _builder(names[0], _name(issuer), public, serial, validity)
@@ -113,7 +116,12 @@ def leaf_certificate(
 
 
 def user_certificate(
-    purpose: Purpose, address: str, public: ed25519.Ed25519PublicKey, domain_ca: Authority, serial: int, validity: Validity
+    purpose: Purpose,
+    address: str,
+    public: ed25519.Ed25519PublicKey,
+    domain_ca: Authority,
+    serial: int,
+    validity: Validity,
 ) -> bytes:
     """Make a user's certificate (DER) with exactly one mail address."""
     if purpose not in USER_PURPOSES:
@@ -123,7 +131,7 @@ def user_certificate(
 
 
 def make_request(
-    kind: str, names: Sequence[str], domains: Sequence[str], keys: Mapping[str, CertifiableKey]
+    kind: str, names: Sequence[str], domains: Sequence[str], keys: Mapping[str, SigningKey]
 ) -> CertificateRequest:
     """Make a request; each CSR proves that its key is held. `keys` has one key for each purpose of the kind."""
     if set(keys) != set(KINDS[kind]):
@@ -163,7 +171,9 @@ def decode_request(data: bytes) -> CertificateRequest:
     return CertificateRequest(kind, names, tuple(normal_domain(str(domain)) for domain in domains), requests)
 
 
-def issue(request: CertificateRequest, root: Authority, serials: Sequence[int], validity: Validity) -> IssuedCertificates:
+def issue(
+    request: CertificateRequest, root: Authority, serials: Sequence[int], validity: Validity
+) -> IssuedCertificates:
     """Issue what a request asks for, in the order of KINDS, one serial number each."""
     certificates = {
         purpose: _issue_one(request, purpose, root, serial, validity).public_bytes(Encoding.DER)
@@ -236,13 +246,13 @@ def _host(name: str) -> x509.GeneralName:
         return x509.DNSName(normal_domain(name))
 
 
-def _csr(purpose: str, key: CertifiableKey) -> bytes:
+def _csr(purpose: str, key: SigningKey) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"SecMTP {purpose}")])
     algorithm = hashes.SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None
     return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, algorithm).public_bytes(Encoding.DER)
 
 
-def _proven_key(der: bytes) -> SignaturePublicKey:
+def _proven_key(der: bytes) -> VerifyingKey:
     try:
         request = x509.load_der_x509_csr(der)
         public = request.public_key()
@@ -256,7 +266,7 @@ def _proven_key(der: bytes) -> SignaturePublicKey:
 
 
 def _builder(
-    subject: str, issuer: str, public: SignaturePublicKey, serial: int, validity: Validity
+    subject: str, issuer: str, public: VerifyingKey, serial: int, validity: Validity
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()

@@ -42,7 +42,7 @@ def open_seal(suite: Suite, context: bytes, slot: str, receiver: HpkePrivateKey,
     try:
         return _hpke(suite).decrypt(blob, receiver.to_library(), info)
     except (InvalidTag, ValueError) as error:
-        raise EvidenceFault("seal.open", f"the seal in slot {slot} doesn't open with this key for this exchange") from error
+        raise EvidenceFault("seal.open", f"the seal in slot {slot} doesn't open with this key here") from error
 
 
 def _hpke(suite: Suite) -> hpke.Suite:

@@ -17,13 +17,11 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
+from shared.crypto.keys import SigningKey, VerifyingKey
 from shared.encoding import base64url, canonical
 from shared.encoding.fields import Fields
 from shared.encoding.labels import H, blob_digest
 from shared.errors import EvidenceFault, Malformed, TooLarge
-
-SigningKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-VerifyingKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 MAX_TOKEN = 32 * 1024
 MAX_CHAIN = 4
@@ -109,7 +107,7 @@ def parse(compact: str, token: TokenType) -> UnverifiedToken:
     if len(compact) > MAX_TOKEN:
         raise TooLarge(f"{what} has {len(compact)} characters, at most {MAX_TOKEN} are allowed")
     parts = compact.split(".")
-    if len(parts) != 3:  # noqa: PLR2004  (RFC 7515 §3.1)
+    if len(parts) != 3:
         raise Malformed(f"{what} isn't a compact JWS: {len(parts)} parts, expected 3")
     header, payload, signature = (base64url.decode(part, what=f"a part of {what}") for part in parts)
     base64url.decode(parts[2], length=64, what=f"the signature of {what}")

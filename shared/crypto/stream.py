@@ -67,7 +67,7 @@ def decrypt(content_key: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
         try:
             yield cipher.decrypt(_nonce(number, last=last), chunk, None)
         except (InvalidTag, ValueError) as error:
-            raise EvidenceFault("content.chunk", f"chunk {number} doesn't open: altered, cut or out of order") from error
+            raise EvidenceFault("content.chunk", f"chunk {number} doesn't open: altered, cut or moved") from error
 
 
 def _check_header(header: bytes, content_key: bytes) -> None:

@@ -25,7 +25,12 @@ def normal_domain(domain: str) -> str:
 def normal_address(address: str) -> str:
     """Return local@domain with the domain in normal form. Raises Malformed."""
     local, at, domain = address.rpartition("@")
-    if not at or not local or len(address) > MAX_ADDRESS or any(ord(char) < 0x20 or ord(char) == 0x7F for char in address):
+    if (
+        not at
+        or not local
+        or len(address) > MAX_ADDRESS
+        or any(ord(char) < 0x20 or ord(char) == 0x7F for char in address)
+    ):
         raise Malformed(f"{address!r} isn't a mail address: expected local@domain")
     return f"{local}@{normal_domain(domain)}"
 

@@ -19,8 +19,7 @@ from shared.crypto.certificates import (
     verify_chain,
     verify_domain_ca,
 )
-from shared.crypto.keys import HpkePublicKey, decode_public, encode_public
-from shared.crypto.signing import SigningKey
+from shared.crypto.keys import HpkePublicKey, SigningKey, decode_public, encode_public
 from shared.encoding import base64url, canonical
 from shared.encoding.address import domain_of, is_normal
 from shared.encoding.fields import Fields

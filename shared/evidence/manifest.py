@@ -141,7 +141,7 @@ def decode(data: bytes) -> Manifest:
 
 def size_class(octets: int) -> int:
     """Round a message size up so that it tells at most the order of magnitude (Padmé, PURBs 2019)."""
-    if octets < 2:  # noqa: PLR2004
+    if octets < 2:
         return 2
     exponent = octets.bit_length() - 1
     dropped = exponent - exponent.bit_length()

@@ -11,8 +11,10 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from shared.crypto import shares, signing
-from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain
+from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.crypto.shares import Shares
 from shared.crypto.stream import encrypt
 from shared.encoding.address import domain_of
@@ -23,18 +25,24 @@ from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.manifest import Manifest
 from shared.evidence.tokens import NRD, NRO, NRR, Refusal, parse_refusal
 from shared.evidence.verification import require, step, verify_nrd, verify_nro, verify_nrr, verify_refusal
+from shared.ledger import entry as entries
 from shared.ledger import proof as proofs
-from shared.ledger.checkpoint import Checkpoint
+from shared.ledger.checkpoint import VerifiedCheckpoint
 from shared.ledger.entry import ExchangeEntry, body_digest, mask
+from shared.ledger.note import KeyType, VerifierKey, verifier_key
 
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """Verified: the ledger holds the outcome. `witnesses` counts verified cosignatures of known witnesses."""
+    """Verified: the ledger holds the outcome."""
 
     index: int
-    checkpoint: Checkpoint
-    witnesses: int
+    checkpoint: VerifiedCheckpoint
+
+    @property
+    def witnesses(self) -> int:
+        """How many known witnesses cosigned; 0 means "not witnessed", never "fine"."""
+        return len(self.checkpoint.cosignatures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,13 @@ def verify_bundle(bundle: Bundle, root: TrustRoot) -> Receipt:
     manifest = bundle.manifest
     with step("receipt.completion"):
         typ = signing.stated_type(bundle.token)
-    traded = bundle.nrr is not None and typ == signing.NRD.typ
-    require(traded, "receipt.completion", f"the TTP's token is of type {typ}: no trade, so this isn't a receipt")
+    if bundle.nrr is None or typ != signing.NRD.typ:
+        raise EvidenceFault(
+            "receipt.completion", f"the TTP's token is of type {typ}: no trade, so this isn't a receipt"
+        )
     at = _stated_time(bundle, "nrd.syntax", signing.NRD)
     nro = verify_nro(bundle.nro, manifest, root, at)
-    nrr = verify_nrr(bundle.nrr or "", manifest, nro, root, at)
+    nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
     nrd = verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
     masked = mask(nrd.share, manifest.core.nonce, manifest.exchange)
     inclusion = _included(bundle, root, ("COMPLETED", masked), (nrd.index, nrd.time))
@@ -125,9 +135,7 @@ def _check_openings(openings: Openings | None, manifest: Manifest, share: bytes)
     composition.content_key(manifest, Shares(share, openings.recipient_share), openings.wrapped_key)
 
 
-def _included(
-    bundle: Bundle, root: TrustRoot, outcome: tuple[str, bytes | None], place: tuple[int, int]
-) -> Inclusion:
+def _included(bundle: Bundle, root: TrustRoot, outcome: tuple[str, bytes | None], place: tuple[int, int]) -> Inclusion:
     """Build the leaf from what was verified and check that the log holds it at the stated index (V5)."""
     manifest = bundle.manifest
     index, time = place
@@ -142,11 +150,11 @@ def _included(
     with step("ledger.syntax"):
         proof = proofs.decode(bundle.proof)
     require(proof.index == index, "ledger.index", f"the proof is for entry {proof.index}, the token says {index}")
-    verified = proofs.verify(proof, entry.encode(), manifest.core.ttp.log, key.public_key)
-    return Inclusion(index, verified.checkpoint, verified.witnesses)
+    verified = proofs.verify(proof, entries.encode(entry), key)
+    return Inclusion(index, verified.checkpoint)
 
 
-def _ledger_key(bundle: Bundle, root: TrustRoot, at: int) -> VerifiedCertificate:
+def _ledger_key(bundle: Bundle, root: TrustRoot, at: int) -> VerifierKey:
     certificate = verify_chain([bundle.ledger], root, {Purpose.LEDGER}, at)
     ttp = bundle.manifest.core.ttp
     require(
@@ -154,4 +162,6 @@ def _ledger_key(bundle: Bundle, root: TrustRoot, at: int) -> VerifiedCertificate
         "ledger.key",
         f"the checkpoint key of {certificate.origin} isn't the one that M names for {ttp.log}",
     )
-    return certificate
+    if not isinstance(certificate.public_key, Ed25519PublicKey):
+        raise EvidenceFault("ledger.key", "the checkpoint key isn't Ed25519")
+    return verifier_key(ttp.log, KeyType.LOG, certificate.public_key)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from shared.crypto import signing
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain, verify_domain_ca
-from shared.crypto.keys import HpkePublicKey, decode_public, encode_public
-from shared.crypto.signing import SigningKey
+from shared.crypto.keys import HpkePublicKey, SigningKey, decode_public, encode_public
 from shared.encoding import base64url
 from shared.encoding.fields import Fields
 from shared.errors import EvidenceFault

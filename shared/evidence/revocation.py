@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from shared.crypto import signing
 from shared.crypto.certificates import TrustRoot, verify_domain_ca
-from shared.crypto.signing import SigningKey
+from shared.crypto.keys import SigningKey
 from shared.encoding import base64url
 from shared.encoding.address import domain_of
 from shared.evidence.verification import require, step

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from shared.crypto import signing
 from shared.crypto.certificates import VerifiedCertificate
-from shared.crypto.signing import SigningKey, UnverifiedToken
+from shared.crypto.keys import SigningKey
+from shared.crypto.signing import UnverifiedToken
 from shared.encoding import base64url
 from shared.encoding.fields import Fields
 from shared.errors import Malformed

@@ -29,9 +29,7 @@ class Rule(Generic[State, Action]):
     actions: tuple[Action, ...] = ()
 
 
-def step(
-    table: Mapping[tuple[State, Event], Rule[State, Action]], state: State, event: Event
-) -> Rule[State, Action]:
+def step(table: Mapping[tuple[State, Event], Rule[State, Action]], state: State, event: Event) -> Rule[State, Action]:
     """Return the rule for the pair. Raises Conflict when the table has none; nothing changes then."""
     try:
         return table[state, event]

@@ -56,10 +56,7 @@ TABLE: Mapping[tuple[State, Event], Rule[State, Action]] = {
     # The failure was reported already; the token only says why nothing more will come.
     (State.REFUSED, Event.EXPIRED): Rule(State.EXPIRED),
     (State.REFUSED, Event.INVALID): Rule(State.INVALID),
-    **{
-        (state, Event.RECEIPT): Rule(State.RECEIPTED, (Action.REPORT_RECEIPT,))
-        for state in (*_WAITING, State.REFUSED)
-    },
+    **{(state, Event.RECEIPT): Rule(State.RECEIPTED, (Action.REPORT_RECEIPT,)) for state in (*_WAITING, State.REFUSED)},
     # Late SMTP replies and repeated feed items change nothing that is closed.
     **{(state, event): Rule(state) for state in _CLOSED for event in Event},
 }

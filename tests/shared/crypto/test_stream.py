@@ -83,13 +83,17 @@ class TestManipulation:
         """Chunks can't be swapped, repeated or appended."""
         ciphertext = seal(bytes(2 * CHUNK) + b"end")
         head, size = ciphertext[:HEADER], CHUNK + TAG
-        first, second, last = ciphertext[HEADER:][:size], ciphertext[HEADER + size :][:size], ciphertext[HEADER + 2 * size :]
+        first, second, last = (
+            ciphertext[HEADER:][:size],
+            ciphertext[HEADER + size :][:size],
+            ciphertext[HEADER + 2 * size :],
+        )
         for body in (second + first + last, first + first + last, first + second + last + last, first + last):
             assert failing_step(head + body) == "content.chunk"
 
     def test_empty_last_chunk(self) -> None:
         """A needless empty last chunk, which would make a second form of a message, is refused."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         cipher = AESGCM(KEY)
         first = cipher.encrypt((0).to_bytes(11, "big") + b"\x00", bytes(CHUNK), None)
