@@ -1,109 +1,54 @@
 """Is this chain good for this purpose at this instant? X.509 paths as evidence.md section 2 narrows them.
 
-The library builds the path and checks RFC 5280's rules with policies of our own. What it lets through
-and SecMTP doesn't (other SAN types under a mail constraint, SmtpUTF8Mailbox, a second purpose, a leaf
-where none belongs) is refused by the steps C4 to C6 here. Nothing here reads a clock, and the instant
-never comes from a certificate. Revocation is a matter of the ledger, not of this file.
+What RFC 5280 lets through and SecMTP doesn't (other SAN types under a mail constraint, a
+SmtpUTF8Mailbox, a second purpose, a leaf where none belongs) is refused by the steps C4 to C6 here.
+Nothing here reads a clock. Revocation is a matter of the ledger, not of this file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import Enum
-from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import verification
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from shared.crypto.keys import ED25519, P256, VerifyingKey, key_id, kind_of
+from shared.crypto.keys import VerifyingKey, key_id, kind_of
+from shared.crypto.paths import CHAIN, SYNTAX, VALIDITY, Path, TrustRoot, path_at, public_key, reading, seconds
+from shared.crypto.purposes import BY_OID, RULES, Purpose
 from shared.encoding.address import domain_of, is_normal, normal_domain
-from shared.errors import ConfigurationError, EvidenceFault, Malformed
+from shared.errors import EvidenceFault, Malformed
 
-SYNTAX = "certificate.syntax"
-CHAIN = "certificate.chain"
-VALIDITY = "certificate.validity"
+__all__ = [
+    "CHAIN",
+    "DEPTH",
+    "NAMES",
+    "PURPOSE",
+    "SYNTAX",
+    "VALIDITY",
+    "Purpose",
+    "TrustRoot",
+    "VerifiedCertificate",
+    "VerifiedDomainCA",
+    "verify_chain",
+    "verify_domain_ca",
+]
+
 PURPOSE = "certificate.purpose"
 DEPTH = "certificate.depth"
 NAMES = "certificate.names"
 
-MAX_CHAIN = 4
-MAX_CERTIFICATE = 8 * 1024
 MAX_NAMES = 64
-MAX_INSTANT = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that X.509 can say
 ORIGIN_SCHEME = "https://"
-
-_ARC = "2.25.190232336471728815189852986359685205264.1."
-_CACHED_PATHS = 2048
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-
-class Purpose(Enum):
-    """What a certified key is for; the value is the word that files and messages use."""
-
-    NRD = "nrd"
-    LEDGER = "ledger"
-    NODE = "node"
-    NODE_REQUEST = "node-request"
-    ORIGIN = "origin"
-    RECEIPT_GATEWAY = "receipt-gateway"
-    RECEIPT_USER = "receipt-user"
-    AGENT = "agent"
-    TTP = "ttp"
-
-    @property
-    def oid(self) -> x509.ObjectIdentifier:
-        """The extended key usage of this purpose."""
-        return RULES[self].oid
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a leaf of one purpose looks like: a row of the table in evidence.md section 2.
-
-    `companions` are the usages that TLS programs want beside ours; `names` are the SAN types allowed,
-    `many` whether there may be more than one; `by_domain` whether a domain CA issues it, or the root.
-    """
-
-    oid: x509.ObjectIdentifier
-    names: tuple[type[x509.GeneralName], ...]
-    kind: str = ED25519
-    companions: frozenset[x509.ObjectIdentifier] = frozenset()
-    many: bool = False
-    by_domain: bool = False
-
-
-def _oid(number: int) -> x509.ObjectIdentifier:
-    return x509.ObjectIdentifier(f"{_ARC}{number}")
-
-
-_SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-RULES: dict[Purpose, Rule] = {
-    Purpose.NRD: Rule(_oid(1), (x509.DNSName,)),
-    Purpose.LEDGER: Rule(_oid(2), (x509.UniformResourceIdentifier,)),
-    Purpose.NODE: Rule(_oid(3), (x509.DNSName,), P256, frozenset((_SERVER, _CLIENT)), many=True),
-    Purpose.NODE_REQUEST: Rule(_oid(4), (x509.DNSName,), many=True),
-    Purpose.ORIGIN: Rule(_oid(5), (x509.RFC822Name,), by_domain=True),
-    Purpose.RECEIPT_GATEWAY: Rule(_oid(6), (x509.RFC822Name,), by_domain=True),
-    Purpose.RECEIPT_USER: Rule(_oid(7), (x509.RFC822Name,), by_domain=True),
-    Purpose.AGENT: Rule(_oid(8), (x509.DNSName,)),
-    Purpose.TTP: Rule(_oid(9), (x509.DNSName, x509.IPAddress), P256, frozenset((_SERVER,)), many=True),
-}
-_BY_OID = {rule.oid: purpose for purpose, rule in RULES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCertificate:
     """A leaf that was good for `purpose` at the instant asked. Times are UTC seconds, both inclusive.
 
-    `names` are dNSNames, `address` the mail address of a user's key, `origin` that of a ledger's.
+    `names` are its dNSNames, `address` is the mail address of a user's key, `origin` that of a ledger's.
     """
 
     purpose: Purpose
@@ -131,45 +76,6 @@ class VerifiedDomainCA:
     certificate: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class TrustRoot:
-    """The root certificates (DER) that a relying party trusts: one, or several while a root is renewed.
-
-    Raises ConfigurationError for what can't be a root: whoever configured it must look again.
-    """
-
-    certificates: tuple[bytes, ...]
-    _parsed: tuple[x509.Certificate, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_parsed", tuple(_root(der) for der in self.certificates))
-        if not self.certificates:
-            raise ConfigurationError("the trust root is empty: name at least one root certificate")
-
-    @classmethod
-    def from_pem(cls, pem: bytes) -> TrustRoot:
-        """Read one or several PEM certificates."""
-        try:
-            found = x509.load_pem_x509_certificates(pem)
-        except Exception as error:  # the library raises many unrelated types on garbage
-            raise ConfigurationError("the trust root isn't a file of PEM certificates") from error
-        return cls(tuple(certificate.public_bytes(Encoding.DER) for certificate in found))
-
-    @classmethod
-    def from_der(cls, der: bytes) -> TrustRoot:
-        """Read a single DER certificate."""
-        return cls((der,))
-
-    @property
-    def key_ids(self) -> tuple[bytes, ...]:
-        """The key ids of the root keys, 32 octets each."""
-        return tuple(key_id(_verifying_key(certificate)) for certificate in self._parsed)
-
-    def to_library(self) -> tuple[x509.Certificate, ...]:
-        """Return the library's objects for these certificates."""
-        return self._parsed
-
-
 def verify_chain(
     chain: Sequence[bytes], root: TrustRoot, purposes: Collection[Purpose], at: int
 ) -> VerifiedCertificate:
@@ -177,25 +83,170 @@ def verify_chain(
 
     Raises EvidenceFault with the first step that fails, in the order C1 to C6 of evidence.md.
     """
-    path = _path_at(root, tuple(chain), at)
-    leaf = path.certificates[0]
-    with _reading(PURPOSE):
-        purpose = _leaf_purpose(leaf, purposes)
-        public_key = _leaf_key(leaf, purpose)
-    with _reading(DEPTH):
+    path = path_at(root, chain, at)
+    leaf, issuer = path.certificates[:2] if len(path.certificates) > 1 else (path.certificates[0],) * 2
+    with reading(PURPOSE):
+        purpose = _purpose(leaf, purposes)
+        key = _leaf_key(leaf, purpose)
+    with reading(DEPTH):
         _check_depth(path, purpose)
-    with _reading(NAMES):
-        values = _leaf_names(leaf, purpose)
-        address = _address(values[0], path.certificates[1]) if RULES[purpose].by_domain else None
+    with reading(NAMES):
+        names = _names(leaf, purpose)
+        address = _address(names[0], issuer) if RULES[purpose].by_domain else None
+        origin = _origin(names[0]) if purpose is Purpose.LEDGER else None
     return VerifiedCertificate(
         purpose=purpose,
-        public_key=public_key,
-        key_id=key_id(public_key),
-        names=tuple(value for value in values if x509.DNSName in RULES[purpose].names and not _is_host_address(value)),
+        public_key=key,
+        key_id=key_id(key),
+        names=tuple(name.value for name in names if isinstance(name, x509.DNSName)),
         address=address,
-        origin=_origin(values[0]) if purpose is Purpose.LEDGER else None,
-        not_before=_seconds(leaf.not_valid_before_utc),
-        not_after=_seconds(leaf.not_valid_after_utc),
-        issuer_key_id=key_id(_verifying_key(path.certificates[1])),
+        origin=origin,
+        not_before=seconds(leaf.not_valid_before_utc),
+        not_after=seconds(leaf.not_valid_after_utc),
+        issuer_key_id=key_id(public_key(issuer)),
         certificate=path.chain[0],
     )
+
+
+def verify_domain_ca(der: bytes, root: TrustRoot, at: int) -> VerifiedDomainCA:
+    """Verify a domain CA's certificate (DER), issued by the root, at an instant. Raises EvidenceFault."""
+    path = path_at(root, (der,), at)
+    authority = path.certificates[0]
+    with reading(PURPOSE):
+        _check_authority(authority, PURPOSE)
+    with reading(DEPTH):
+        if len(path.certificates) != 2:
+            raise EvidenceFault(DEPTH, "this is a root, not the CA of a domain")
+    with reading(NAMES):
+        domains = _domains(authority)
+    key = public_key(authority)
+    return VerifiedDomainCA(
+        domains=domains,
+        public_key=key,
+        key_id=key_id(key),
+        not_before=seconds(authority.not_valid_before_utc),
+        not_after=seconds(authority.not_valid_after_utc),
+        issuer_key_id=key_id(public_key(path.certificates[1])),
+        certificate=der,
+    )
+
+
+def _purpose(leaf: x509.Certificate, allowed: Collection[Purpose]) -> Purpose:
+    """Return the leaf's only purpose: exactly one of our usages, its companions, and nothing else."""
+    usages = list(_extension(leaf, x509.ExtendedKeyUsage, PURPOSE))
+    ours = [BY_OID[usage] for usage in usages if usage in BY_OID]
+    if len(ours) != 1:
+        raise EvidenceFault(PURPOSE, f"the certificate has {len(ours)} SecMTP key usages, expected exactly one")
+    purpose = ours[0]
+    if purpose not in allowed:
+        wanted = " or ".join(sorted(one.value for one in allowed))
+        raise EvidenceFault(PURPOSE, f"the certificate is for {purpose.value}, expected {wanted}")
+    if len(usages) != 1 + len(RULES[purpose].companions) or set(usages) - {purpose.oid} != RULES[purpose].companions:
+        raise EvidenceFault(PURPOSE, f"a certificate for {purpose.value} has other key usages beside it than it may")
+    return purpose
+
+
+def _leaf_key(leaf: x509.Certificate, purpose: Purpose) -> VerifyingKey:
+    key, rule = leaf.public_key(), RULES[purpose]
+    if not isinstance(key, VerifyingKey) or kind_of(key) != rule.kind:
+        raise EvidenceFault(PURPOSE, f"a key for {purpose.value} is of kind {rule.kind}, not {type(key).__name__}")
+    if _is_authority(leaf):
+        raise EvidenceFault(PURPOSE, f"a certificate for {purpose.value} is none of a CA")
+    usage = _extension(leaf, x509.KeyUsage, PURPOSE)
+    if not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
+        raise EvidenceFault(PURPOSE, f"a key for {purpose.value} makes signatures, and none as a CA")
+    return key
+
+
+def _check_depth(path: Path, purpose: Purpose) -> None:
+    by_domain = RULES[purpose].by_domain
+    expected = 2 if by_domain else 1
+    if len(path.chain) != expected or len(path.certificates) != expected + 1:
+        issuer = "a domain CA" if by_domain else "the root"
+        shown = f"the chain has {len(path.chain)} certificates of which {len(path.certificates) - 1} lead to the root"
+        raise EvidenceFault(DEPTH, f"{purpose.value} is issued by {issuer}, in a chain of {expected}; {shown}")
+    if by_domain:
+        _check_authority(path.certificates[1], DEPTH)
+
+
+def _check_authority(certificate: x509.Certificate, step: str) -> None:
+    """Raise EvidenceFault(step) unless this is what the root issues as a domain's CA."""
+    public_key(certificate)
+    limits = _extension(certificate, x509.BasicConstraints, step)
+    if not limits.ca or limits.path_length != 0:
+        raise EvidenceFault(step, f"a domain CA has path length 0, this has {limits.path_length} (CA: {limits.ca})")
+    if not _extension(certificate, x509.KeyUsage, step).key_cert_sign:
+        raise EvidenceFault(step, "a domain CA's key may sign certificates, this one may not")
+    for refused in (x509.ExtendedKeyUsage, x509.SubjectAlternativeName):
+        if _find(certificate, refused) is not None:
+            raise EvidenceFault(step, f"a domain CA has no {refused.__name__}")
+
+
+def _domains(authority: x509.Certificate) -> tuple[str, ...]:
+    """Return the domains that a CA is permitted: exact mail domains, nothing else, and critical."""
+    constraints = authority.extensions.get_extension_for_class(x509.NameConstraints)
+    permitted = constraints.value.permitted_subtrees or []
+    domains = tuple(tree.value for tree in permitted if isinstance(tree, x509.RFC822Name))
+    if not constraints.critical or constraints.value.excluded_subtrees or len(domains) != len(permitted):
+        raise EvidenceFault(NAMES, "a domain CA's constraint is critical, and permits mail domains and nothing else")
+    if not 0 < len(domains) <= MAX_NAMES or not all(map(_is_domain, domains)):
+        raise EvidenceFault(NAMES, f"a domain CA is permitted 1 to {MAX_NAMES} exact domains in A-labels")
+    return domains
+
+
+def _names(leaf: x509.Certificate, purpose: Purpose) -> list[x509.GeneralName]:
+    """Return the subject's names: only of the types that the purpose has, and as many as it may have."""
+    rule = RULES[purpose]
+    names = list(_extension(leaf, x509.SubjectAlternativeName, NAMES))
+    strange = [type(name).__name__ for name in names if type(name) not in rule.names]
+    if strange:
+        raise EvidenceFault(NAMES, f"a certificate for {purpose.value} has no {', '.join(sorted(set(strange)))}")
+    if not 0 < len(names) <= (MAX_NAMES if rule.many else 1):
+        raise EvidenceFault(NAMES, f"a certificate for {purpose.value} has {len(names)} names, which it may not")
+    for name in names:
+        if isinstance(name, x509.DNSName) and not _is_domain(name.value):
+            raise EvidenceFault(NAMES, f"{name.value!r} isn't a domain name in lower-case A-labels")
+    return names
+
+
+def _address(name: x509.GeneralName, issuer: x509.Certificate) -> str:
+    domains, address = _domains(issuer), str(name.value)
+    if not is_normal(address):
+        raise EvidenceFault(NAMES, f"{address!r} isn't a mail address in normal form")
+    if domain_of(address) not in domains:
+        raise EvidenceFault(NAMES, f"the CA of {', '.join(domains)} can't certify {address}")
+    return address
+
+
+def _origin(name: x509.GeneralName) -> str:
+    uri = str(name.value)
+    origin = uri.removeprefix(ORIGIN_SCHEME)
+    if origin == uri or not origin or not origin.isascii() or not origin.isprintable() or " " in origin:
+        raise EvidenceFault(NAMES, f"{uri!r} isn't {ORIGIN_SCHEME!r} and a ledger's origin")
+    return origin
+
+
+def _is_domain(text: str) -> bool:
+    try:
+        return normal_domain(text) == text
+    except Malformed:
+        return False
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    limits = _find(certificate, x509.BasicConstraints)
+    return limits is not None and limits.ca
+
+
+def _extension(certificate: x509.Certificate, wanted: type[_Extension], step: str) -> _Extension:
+    found = _find(certificate, wanted)
+    if found is None:
+        raise EvidenceFault(step, f"the certificate has no {wanted.__name__}")
+    return found
+
+
+def _find(certificate: x509.Certificate, wanted: type[_Extension]) -> _Extension | None:
+    for extension in certificate.extensions:
+        if isinstance(extension.value, wanted):
+            return extension.value
+    return None
