@@ -23,7 +23,9 @@ from shared.errors import EvidenceFault, Malformed
 __all__ = [
     "CHAIN",
     "DEPTH",
+    "MAX_NAMES",
     "NAMES",
+    "ORIGIN_SCHEME",
     "PURPOSE",
     "SYNTAX",
     "VALIDITY",

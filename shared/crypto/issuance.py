@@ -1,305 +1,237 @@
-"""Makes certificates and certificate requests. Serial numbers, times and keys are arguments.
+"""Makes certificates; serials, times and keys are arguments.
 
-The root issues what `issue` makes of a request file; a domain CA issues `user_certificate`s. What may be
-issued stands in docs/protocols/evidence.md section 2, and certificates.py refuses everything else.
+What is built here is what certificates.py accepts: both read the table in purposes.py. How a TTP or a
+node asks the root CA for its certificates, and gets them, is in requests.py.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from shared.crypto.certificates import TLS_PURPOSES, TLS_USAGES, USER_PURPOSES, Purpose, TrustRoot
-from shared.crypto.keys import SigningKey, VerifyingKey, key_id
-from shared.encoding import base64url, canonical
-from shared.encoding.address import normal_address, normal_domain
-from shared.encoding.fields import Fields
+from shared.crypto.certificates import MAX_NAMES, ORIGIN_SCHEME
+from shared.crypto.keys import P256, VerifyingKey, kind_of
+from shared.crypto.purposes import RULES, Purpose
+from shared.encoding.address import domain_of, normal_address, normal_domain
 from shared.errors import Malformed
 
 DAY = 24 * 3600
-ROOT_DAYS = 20 * 365
-SERVICE_DAYS = 2 * 365
-USER_DAYS = 365
-DOMAIN_CA = "DOMAIN_CA"
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "ttp": (Purpose.NRD.name, Purpose.LEDGER.name, Purpose.TTP.name),
-    "node": (Purpose.NODE.name, Purpose.NODE_REQUEST.name, DOMAIN_CA),
-}
-MAX_REQUEST = 64 * 1024
-MAX_NAMES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A CA that can sign: its certificate and private key."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+YEAR = 365 * DAY
+ROOT_LIFETIME = 20 * YEAR
+SERVICE_LIFETIME = 2 * YEAR
+DOMAIN_LIFETIME = 2 * YEAR
+USER_LIFETIME = YEAR
+# Well-run clocks differ by seconds: a certificate that began "now" would be refused by the next host.
+BACKDATE = 300
+_MAX_SERIAL = 2**159
+_MAX_COMMON_NAME = 64
+# RFC 5321 §4.1.2: Dot-string. Letter case and length are left alone.
+_DOT_STRING = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """From when to when a certificate is valid, UTC seconds."""
+    """From when until when a certificate is valid: UTC seconds, both inclusive."""
 
-    start: int
-    end: int
+    not_before: int
+    not_after: int
 
-    @staticmethod
-    def days(start: int, days: int) -> Validity:
-        """Valid for `days` from an hour before `start`, since clocks differ."""
-        return Validity(start - 3600, start + days * DAY)
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateRequest:
-    """What a TTP or a node asks the root CA for: one CSR (DER) for each purpose of its kind.
-
-    `names` are the TTP's name and hosts, or a node's hosts; `domains` a node's mail domains.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    domains: tuple[str, ...]
-    requests: Mapping[str, bytes]
+    @classmethod
+    def starting(cls, now: int, lifetime: int) -> Validity:
+        """Return a validity of `lifetime` seconds from now, backdated by five minutes for others' clocks."""
+        return cls(now - BACKDATE, now + lifetime)
 
 
 @dataclass(frozen=True, slots=True)
-class IssuedCertificates:
-    """The CA's answer: certificates (DER) by purpose, and the root (DER)."""
+class Issuer:
+    """A CA's certificate (DER) and its key."""
 
-    certificates: Mapping[str, bytes]
-    root: bytes
-
-
-def root_certificate(name: str, key: ec.EllipticCurvePrivateKey, serial: int, validity: Validity) -> x509.Certificate:
-    """Make a self-signed root: P-256, path length 1."""
-    builder = _builder(name, name, key.public_key(), serial, validity)
-    return _authority(builder, key.public_key(), 1).sign(key, hashes.SHA256())
+    certificate: bytes
+    key: ec.EllipticCurvePrivateKey
 
 
-def domain_ca_certificate(
-    domains: Sequence[str], public: ec.EllipticCurvePublicKey, root: Authority, serial: int, validity: Validity
-) -> x509.Certificate:
-    """Make a domain CA: path length 0, critically constrained to exactly these mail domains."""
-    builder = _builder(f"{domains[0]} domain CA", _name(root), public, serial, validity)
-    permitted = [x509.RFC822Name(normal_domain(domain)) for domain in domains]
-    builder = builder.add_extension(x509.NameConstraints(permitted, None), critical=True)
-    return _authority(builder, public, 0).sign(root.key, hashes.SHA256())
+def issue_root(name: str, key: ec.EllipticCurvePrivateKey, serial: int, validity: Validity) -> bytes:
+    """Return a self-signed root certificate (DER) with path length 1."""
+    subject = _common_name(name)
+    builder = _builder(subject, key.public_key(), serial, validity).issuer_name(subject)
+    builder = _authority(builder, key.public_key(), path_length=1)
+    return _signed(builder, key)
 
 
-def leaf_certificate(
+def issue_domain_ca(
+    public_key: VerifyingKey, domains: Sequence[str], root: Issuer, serial: int, validity: Validity
+) -> bytes:
+    """Return the certificate (DER) of the CA of these mail domains, by critical name constraint of these only."""
+    _check_kind(public_key, P256, "a domain CA")
+    constraints = domain_constraints(domains)
+    builder = _builder(_common_name(f"SecMTP domain CA {domains[0]}"), public_key, serial, validity)
+    builder = _authority(builder, public_key, path_length=0).add_extension(constraints, critical=True)
+    return _by(builder, root)
+
+
+def issue_leaf(
     purpose: Purpose,
+    public_key: VerifyingKey,
     names: Sequence[str],
-    public: VerifyingKey,
-    issuer: Authority,
-    serial: int,
-    validity: Validity,
-) -> x509.Certificate:
-    """Make a leaf of this purpose. `names`: DNS names or addresses, a ledger's origin, or one mail address."""
-    builder = _builder(names[0], _name(issuer), public, serial, validity)
-    usages = [purpose.oid, *sorted(TLS_USAGES.get(purpose, ()), key=lambda oid: oid.dotted_string)]
-    builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    builder = builder.add_extension(x509.SubjectAlternativeName(_alternatives(purpose, names)), critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(certify=False), critical=True)
-    issuer_key = issuer.key.public_key()
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
-    return builder.sign(issuer.key, hashes.SHA256())
-
-
-def user_certificate(
-    purpose: Purpose,
-    address: str,
-    public: ed25519.Ed25519PublicKey,
-    domain_ca: Authority,
+    issuer: Issuer,
     serial: int,
     validity: Validity,
 ) -> bytes:
-    """Make a user's certificate (DER) with exactly one mail address."""
-    if purpose not in USER_PURPOSES:
-        raise Malformed(f"a domain CA doesn't issue {purpose.name} certificates")
-    normal = normal_address(address)
-    return leaf_certificate(purpose, [normal], public, domain_ca, serial, validity).public_bytes(Encoding.DER)
+    """Return a certificate (DER) for one purpose.
 
-
-def make_request(
-    kind: str, names: Sequence[str], domains: Sequence[str], keys: Mapping[str, SigningKey]
-) -> CertificateRequest:
-    """Make a request; each CSR proves that its key is held. `keys` has one key for each purpose of the kind."""
-    if set(keys) != set(KINDS[kind]):
-        raise Malformed(f"a {kind} request needs keys for {', '.join(KINDS[kind])}")
-    requests = {purpose: _csr(purpose, key) for purpose, key in keys.items()}
-    return CertificateRequest(kind, tuple(names), tuple(map(normal_domain, domains)), requests)
-
-
-def encode_request(request: CertificateRequest) -> bytes:
-    """Return the canonical octets of a request file."""
-    return canonical.encode(
-        {
-            "v": 1,
-            "kind": f"secmtp-{request.kind}-request",
-            "names": list(request.names),
-            "domains": list(request.domains),
-            "requests": {purpose: base64url.encode(der) for purpose, der in request.requests.items()},
-        }
+    `names` are as the purpose has them: domain and host names (for a TTP's TLS key addresses too), the
+    ledger's origin, or the one mail address of a user. Raises Malformed for names it can't have.
+    """
+    _check_kind(public_key, RULES[purpose].kind, purpose.value)
+    subject_names = alternative_names(purpose, names)
+    builder = (
+        _builder(x509.Name([]), public_key, serial, validity)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(usages(purpose), critical=False)
+        # RFC 5280 §4.2.1.6: critical, since the subject is empty.
+        .add_extension(subject_names, critical=True)
     )
+    if RULES[purpose].by_domain:
+        _check_domain(names[0], issuer)
+    return _by(builder, issuer)
 
 
-def decode_request(data: bytes) -> CertificateRequest:
-    """Parse a request file and check every proof of possession. Raises Malformed."""
-    fields = Fields(canonical.decode(data, what="certificate request", limit=MAX_REQUEST), "certificate request")
-    fields.version()
-    kind = fields.choice("kind", [f"secmtp-{kind}-request" for kind in KINDS]).split("-")[1]
-    names = fields.texts("names", limit=MAX_NAMES)
-    domains = fields.items("domains", limit=MAX_NAMES)
-    nested = fields.nested("requests")
-    requests = {purpose: nested.octets(purpose, limit=4096) for purpose in KINDS[kind]}
-    nested.end()
-    fields.end()
-    for der in requests.values():
-        _proven_key(der)
-    if not all(isinstance(domain, str) for domain in domains) or bool(domains) != (kind == "node"):
-        raise Malformed("certificate request: a node names its mail domains, a TTP none")
-    return CertificateRequest(kind, names, tuple(normal_domain(str(domain)) for domain in domains), requests)
+def usages(purpose: Purpose) -> x509.ExtendedKeyUsage:
+    """Return the extended key usages of a purpose, ours first."""
+    rule = RULES[purpose]
+    return x509.ExtendedKeyUsage([rule.oid, *sorted(rule.companions, key=lambda oid: oid.dotted_string)])
 
 
-def issue(
-    request: CertificateRequest, root: Authority, serials: Sequence[int], validity: Validity
-) -> IssuedCertificates:
-    """Issue what a request asks for, in the order of KINDS, one serial number each."""
-    certificates = {
-        purpose: _issue_one(request, purpose, root, serial, validity).public_bytes(Encoding.DER)
-        for purpose, serial in zip(KINDS[request.kind], serials, strict=True)
-    }
-    return IssuedCertificates(certificates, root.certificate.public_bytes(Encoding.DER))
+def alternative_names(purpose: Purpose, names: Sequence[str]) -> x509.SubjectAlternativeName:
+    """Return the subject's alternative names for a purpose. Raises Malformed for what it can't have."""
+    rule = RULES[purpose]
+    if not 0 < len(names) <= (MAX_NAMES if rule.many else 1):
+        raise Malformed(f"a certificate for {purpose.value} can't have {len(names)} names")
+    return x509.SubjectAlternativeName([_general_name(rule.names, name) for name in _distinct(names)])
 
 
-def encode_issued(issued: IssuedCertificates) -> bytes:
-    """Return the canonical octets of a certificates file."""
-    certificates = {purpose: base64url.encode(der) for purpose, der in issued.certificates.items()}
-    root = base64url.encode(issued.root)
-    return canonical.encode({"v": 1, "kind": "secmtp-certificates", "certificates": certificates, "root": root})
+def domain_constraints(domains: Sequence[str]) -> x509.NameConstraints:
+    """Return the name constraint that permits exactly these mail domains. Raises Malformed."""
+    if not 0 < len(domains) <= MAX_NAMES:
+        raise Malformed(f"a domain CA can't be for {len(domains)} domains, 1 to {MAX_NAMES} may be")
+    permitted = [x509.RFC822Name(_normal_domain(domain)) for domain in _distinct(domains)]
+    return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
 
 
-def decode_issued(data: bytes, kind: str) -> IssuedCertificates:
-    """Parse a certificates file for a TTP or a node. Raises Malformed; chains are the caller's to verify."""
-    fields = Fields(canonical.decode(data, what="certificates file", limit=MAX_REQUEST), "certificates file")
-    fields.version()
-    fields.constant("kind", "secmtp-certificates")
-    nested = fields.nested("certificates")
-    certificates = {purpose: nested.octets(purpose, limit=8192) for purpose in KINDS[kind]}
-    nested.end()
-    issued = IssuedCertificates(certificates, fields.octets("root", limit=8192))
-    fields.end()
-    TrustRoot.from_der([issued.root])
-    return issued
+def _general_name(types: tuple[type[x509.GeneralName], ...], name: str) -> x509.GeneralName:
+    if types == (x509.RFC822Name,):
+        return _mail_name(name)
+    if types == (x509.UniformResourceIdentifier,):
+        if not name or not name.isascii() or not name.isprintable() or " " in name:
+            raise Malformed(f"{name!r} isn't a ledger's origin: expected ASCII without blanks, like ttp.example/ledger")
+        return x509.UniformResourceIdentifier(ORIGIN_SCHEME + name)
+    if x509.IPAddress in types:
+        try:
+            return x509.IPAddress(ip_address(name))
+        except ValueError:
+            pass
+    return x509.DNSName(_normal_domain(name))
 
 
-def _issue_one(
-    request: CertificateRequest, purpose: str, root: Authority, serial: int, validity: Validity
-) -> x509.Certificate:
-    public = _proven_key(request.requests[purpose])
-    if purpose == DOMAIN_CA:
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise Malformed("a domain CA's key must be P-256")
-        return domain_ca_certificate(request.domains, public, root, serial, validity)
-    wanted = Purpose[purpose]
-    if (wanted in TLS_PURPOSES) != isinstance(public, ec.EllipticCurvePublicKey):
-        raise Malformed(f"the key for {purpose} isn't of the kind that this purpose uses")
-    return leaf_certificate(wanted, _names_for(request, wanted), public, root, serial, validity)
+def _mail_name(address: str) -> x509.RFC822Name:
+    """Return the name of a mail address, its local part as it is.
+
+    An rfc822Name is ASCII (RFC 5280 §4.2.1.6), the form that could say more (SmtpUTF8Mailbox) isn't held
+    by name constraints, and the library finds no path for a quoted local part: such can't be certified.
+    """
+    normal = normal_address(address)
+    if normal != address or not _DOT_STRING.fullmatch(address.rpartition("@")[0]):
+        raise Malformed(
+            f"{address!r} can't be certified: expected an unquoted ASCII local part and a domain in A-labels"
+        )
+    return x509.RFC822Name(address)
 
 
-def _names_for(request: CertificateRequest, purpose: Purpose) -> Sequence[str]:
-    match purpose:
-        case Purpose.NODE:
-            return [*request.domains, *(name for name in request.names if name not in request.domains)]
-        case Purpose.NODE_REQUEST:
-            return request.domains
-        case Purpose.LEDGER:
-            return [f"{request.names[0]}/ledger"]
-        case Purpose.NRD:
-            return request.names[:1]
-        case _:
-            return request.names
+def _normal_domain(domain: str) -> str:
+    normal = normal_domain(domain)
+    if normal != domain:
+        raise Malformed(f"{domain!r} isn't in normal form, write {normal!r}")
+    return normal
 
 
-def _alternatives(purpose: Purpose, names: Sequence[str]) -> list[x509.GeneralName]:
-    if purpose in USER_PURPOSES:
-        return [x509.RFC822Name(name) for name in names]
-    if purpose is Purpose.LEDGER:
-        return [x509.UniformResourceIdentifier("https://" + name) for name in names]
-    return [_host(name) for name in names]
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
-def _host(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(normal_domain(name))
+def _common_name(name: str) -> x509.Name:
+    """Return a subject that is shown to people and identifies nobody: what a CA may do stands in extensions."""
+    if not name:
+        raise Malformed("a CA needs a name")
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_MAX_COMMON_NAME])])
 
 
-def _csr(purpose: str, key: SigningKey) -> bytes:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"SecMTP {purpose}")])
-    algorithm = hashes.SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None
-    return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, algorithm).public_bytes(Encoding.DER)
-
-
-def _proven_key(der: bytes) -> VerifyingKey:
-    try:
-        request = x509.load_der_x509_csr(der)
-        public = request.public_key()
-        valid = request.is_signature_valid
-    except Exception as error:  # the parser raises many kinds on garbage
-        raise Malformed(f"not a certificate signing request: {error}") from error
-    if not valid or not isinstance(public, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
-        raise Malformed("a certificate signing request doesn't prove that its key is held")
-    key_id(public)
-    return public
-
-
-def _builder(
-    subject: str, issuer: str, public: VerifyingKey, serial: int, validity: Validity
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, public_key: VerifyingKey, serial: int, validity: Validity) -> x509.CertificateBuilder:
+    if not 0 < serial < _MAX_SERIAL:
+        raise Malformed("a serial number is positive and has at most 20 octets (RFC 5280 §4.1.2.2)")
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(public)
+        .subject_name(subject)
+        .public_key(public_key)
         .serial_number(serial)
-        .not_valid_before(datetime.fromtimestamp(validity.start, UTC))
-        .not_valid_after(datetime.fromtimestamp(validity.end, UTC))
+        .not_valid_before(datetime.fromtimestamp(validity.not_before, UTC))
+        .not_valid_after(datetime.fromtimestamp(validity.not_after, UTC))
     )
 
 
 def _authority(
-    builder: x509.CertificateBuilder, public: ec.EllipticCurvePublicKey, path_length: int
+    builder: x509.CertificateBuilder, public_key: VerifyingKey, *, path_length: int
 ) -> x509.CertificateBuilder:
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-    builder = builder.add_extension(_usage(certify=True), critical=True)
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
 
 
-def _usage(*, certify: bool) -> x509.KeyUsage:
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not certify,
+        digital_signature=True,  # a domain CA also signs bindings and records
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
-        key_cert_sign=certify,
-        crl_sign=certify,
+        key_cert_sign=authority,
+        crl_sign=authority,
         encipher_only=False,
         decipher_only=False,
     )
 
 
-def _name(authority: Authority) -> str:
-    return str(authority.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+def _check_kind(public_key: VerifyingKey, kind: str, what: str) -> None:
+    if kind_of(public_key) != kind:
+        raise Malformed(f"a key for {what} is of kind {kind}, not {kind_of(public_key)}")
+
+
+def _check_domain(address: str, issuer: Issuer) -> None:
+    extensions = x509.load_der_x509_certificate(issuer.certificate).extensions
+    constraints = next((one.value for one in extensions if isinstance(one.value, x509.NameConstraints)), None)
+    domains = [tree.value for tree in (constraints and constraints.permitted_subtrees) or []]
+    if domain_of(normal_address(address)) not in domains:
+        raise Malformed(f"{address} is outside the domains of the CA: {', '.join(domains) or 'it is no domain CA'}")
+
+
+def _by(builder: x509.CertificateBuilder, issuer: Issuer) -> bytes:
+    certificate = x509.load_der_x509_certificate(issuer.certificate)
+    identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    return _signed(builder.issuer_name(certificate.subject).add_extension(authority, critical=False), issuer.key)
+
+
+def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> bytes:
+    # Deterministic ECDSA (RFC 6979): the same certificate has one signature, so vectors can be made.
+    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True).public_bytes(Encoding.DER)
