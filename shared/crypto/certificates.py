@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.crypto.keys import VerifyingKey, key_id, kind_of
-from shared.crypto.paths import CHAIN, SYNTAX, VALIDITY, Path, TrustRoot, path_at, public_key, reading, seconds
+from shared.crypto.paths import (
+    CACHED_PATHS,
+    CHAIN,
+    SYNTAX,
+    VALIDITY,
+    Path,
+    TrustRoot,
+    path_at,
+    public_key,
+    reading,
+    seconds,
+)
 from shared.crypto.purposes import BY_OID, RULES, Purpose
 from shared.encoding.address import domain_of, is_normal, normal_domain
 from shared.errors import EvidenceFault, Malformed
@@ -86,15 +98,45 @@ def verify_chain(
     Raises EvidenceFault with the first step that fails, in the order C1 to C6 of evidence.md.
     """
     path = path_at(root, chain, at)
-    leaf, issuer = path.certificates[:2] if len(path.certificates) > 1 else (path.certificates[0],) * 2
     with reading(PURPOSE):
-        purpose = _purpose(leaf, purposes)
+        purpose = _purpose(path)
+        if purpose not in purposes:
+            wanted = " or ".join(sorted(one.value for one in purposes))
+            raise EvidenceFault(PURPOSE, f"the certificate is for {purpose.value}, expected {wanted}")
+    return _leaf(path)
+
+
+def verify_domain_ca(der: bytes, root: TrustRoot, at: int) -> VerifiedDomainCA:
+    """Verify a domain CA's certificate (DER), issued by the root, at an instant. Raises EvidenceFault."""
+    return _domain_ca(path_at(root, (der,), at))
+
+
+# What follows depends on the path alone, not on the instant, and is remembered with the path.
+
+
+@lru_cache(maxsize=CACHED_PATHS)
+def _purpose(path: Path) -> Purpose:
+    """Return the leaf's only purpose: exactly one of our usages, its companions, and nothing else."""
+    usages = list(_extension(path.leaf, x509.ExtendedKeyUsage, PURPOSE))
+    ours = [BY_OID[usage] for usage in usages if usage in BY_OID]
+    if len(ours) != 1:
+        raise EvidenceFault(PURPOSE, f"the certificate has {len(ours)} SecMTP key usages, expected exactly one")
+    purpose = ours[0]
+    if len(usages) != 1 + len(RULES[purpose].companions) or set(usages) - {purpose.oid} != RULES[purpose].companions:
+        raise EvidenceFault(PURPOSE, f"a certificate for {purpose.value} has other key usages beside it than it may")
+    return purpose
+
+
+@lru_cache(maxsize=CACHED_PATHS)
+def _leaf(path: Path) -> VerifiedCertificate:
+    purpose, leaf = _purpose(path), path.leaf
+    with reading(PURPOSE):
         key = _leaf_key(leaf, purpose)
     with reading(DEPTH):
         _check_depth(path, purpose)
     with reading(NAMES):
         names = _names(leaf, purpose)
-        address = _address(names[0], issuer) if RULES[purpose].by_domain else None
+        address = _address(names[0], path.issuer) if RULES[purpose].by_domain else None
         origin = _origin(names[0]) if purpose is Purpose.LEDGER else None
     return VerifiedCertificate(
         purpose=purpose,
@@ -105,20 +147,18 @@ def verify_chain(
         origin=origin,
         not_before=seconds(leaf.not_valid_before_utc),
         not_after=seconds(leaf.not_valid_after_utc),
-        issuer_key_id=key_id(public_key(issuer)),
+        issuer_key_id=key_id(public_key(path.issuer)),
         certificate=path.chain[0],
     )
 
 
-def verify_domain_ca(der: bytes, root: TrustRoot, at: int) -> VerifiedDomainCA:
-    """Verify a domain CA's certificate (DER), issued by the root, at an instant. Raises EvidenceFault."""
-    path = path_at(root, (der,), at)
-    authority = path.certificates[0]
+@lru_cache(maxsize=CACHED_PATHS)
+def _domain_ca(path: Path) -> VerifiedDomainCA:
+    authority = path.leaf
     with reading(PURPOSE):
         _check_authority(authority, PURPOSE)
-    with reading(DEPTH):
-        if len(path.certificates) != 2:
-            raise EvidenceFault(DEPTH, "this is a root, not the CA of a domain")
+    if len(path.certificates) != 2:
+        raise EvidenceFault(DEPTH, "a domain CA is issued by the root, this path doesn't lead from one to the other")
     with reading(NAMES):
         domains = _domains(authority)
     key = public_key(authority)
@@ -128,24 +168,9 @@ def verify_domain_ca(der: bytes, root: TrustRoot, at: int) -> VerifiedDomainCA:
         key_id=key_id(key),
         not_before=seconds(authority.not_valid_before_utc),
         not_after=seconds(authority.not_valid_after_utc),
-        issuer_key_id=key_id(public_key(path.certificates[1])),
-        certificate=der,
+        issuer_key_id=key_id(public_key(path.issuer)),
+        certificate=path.chain[0],
     )
-
-
-def _purpose(leaf: x509.Certificate, allowed: Collection[Purpose]) -> Purpose:
-    """Return the leaf's only purpose: exactly one of our usages, its companions, and nothing else."""
-    usages = list(_extension(leaf, x509.ExtendedKeyUsage, PURPOSE))
-    ours = [BY_OID[usage] for usage in usages if usage in BY_OID]
-    if len(ours) != 1:
-        raise EvidenceFault(PURPOSE, f"the certificate has {len(ours)} SecMTP key usages, expected exactly one")
-    purpose = ours[0]
-    if purpose not in allowed:
-        wanted = " or ".join(sorted(one.value for one in allowed))
-        raise EvidenceFault(PURPOSE, f"the certificate is for {purpose.value}, expected {wanted}")
-    if len(usages) != 1 + len(RULES[purpose].companions) or set(usages) - {purpose.oid} != RULES[purpose].companions:
-        raise EvidenceFault(PURPOSE, f"a certificate for {purpose.value} has other key usages beside it than it may")
-    return purpose
 
 
 def _leaf_key(leaf: x509.Certificate, purpose: Purpose) -> VerifyingKey:
@@ -168,7 +193,7 @@ def _check_depth(path: Path, purpose: Purpose) -> None:
         shown = f"the chain has {len(path.chain)} certificates of which {len(path.certificates) - 1} lead to the root"
         raise EvidenceFault(DEPTH, f"{purpose.value} is issued by {issuer}, in a chain of {expected}; {shown}")
     if by_domain:
-        _check_authority(path.certificates[1], DEPTH)
+        _check_authority(path.issuer, DEPTH)
 
 
 def _check_authority(certificate: x509.Certificate, step: str) -> None:
@@ -180,16 +205,16 @@ def _check_authority(certificate: x509.Certificate, step: str) -> None:
     if not _extension(certificate, x509.KeyUsage, step).key_cert_sign:
         raise EvidenceFault(step, "a domain CA's key may sign certificates, this one may not")
     for refused in (x509.ExtendedKeyUsage, x509.SubjectAlternativeName):
-        if _find(certificate, refused) is not None:
+        if _find(certificate, refused)[1] is not None:
             raise EvidenceFault(step, f"a domain CA has no {refused.__name__}")
 
 
 def _domains(authority: x509.Certificate) -> tuple[str, ...]:
     """Return the domains that a CA is permitted: exact mail domains, nothing else, and critical."""
-    constraints = authority.extensions.get_extension_for_class(x509.NameConstraints)
-    permitted = constraints.value.permitted_subtrees or []
+    critical, constraints = _find(authority, x509.NameConstraints)
+    permitted = (constraints and constraints.permitted_subtrees) or []
     domains = tuple(tree.value for tree in permitted if isinstance(tree, x509.RFC822Name))
-    if not constraints.critical or constraints.value.excluded_subtrees or len(domains) != len(permitted):
+    if constraints is None or not critical or constraints.excluded_subtrees or len(domains) != len(permitted):
         raise EvidenceFault(NAMES, "a domain CA's constraint is critical, and permits mail domains and nothing else")
     if not 0 < len(domains) <= MAX_NAMES or not all(map(_is_domain, domains)):
         raise EvidenceFault(NAMES, f"a domain CA is permitted 1 to {MAX_NAMES} exact domains in A-labels")
@@ -236,19 +261,20 @@ def _is_domain(text: str) -> bool:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
-    limits = _find(certificate, x509.BasicConstraints)
+    _, limits = _find(certificate, x509.BasicConstraints)
     return limits is not None and limits.ca
 
 
 def _extension(certificate: x509.Certificate, wanted: type[_Extension], step: str) -> _Extension:
-    found = _find(certificate, wanted)
+    _, found = _find(certificate, wanted)
     if found is None:
         raise EvidenceFault(step, f"the certificate has no {wanted.__name__}")
     return found
 
 
-def _find(certificate: x509.Certificate, wanted: type[_Extension]) -> _Extension | None:
+def _find(certificate: x509.Certificate, wanted: type[_Extension]) -> tuple[bool, _Extension | None]:
+    """Return whether an extension is critical, and its value: (False, None) if it isn't there."""
     for extension in certificate.extensions:
         if isinstance(extension.value, wanted):
-            return extension.value
-    return None
+            return extension.critical, extension.value
+    return False, None

@@ -29,7 +29,7 @@ MAX_CHAIN = 4
 MAX_CERTIFICATE = 8 * 1024
 MAX_ROOTS = 16
 MAX_INSTANT = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that X.509 can say
-_CACHED_PATHS = 2048
+CACHED_PATHS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,31 @@ class TrustRoot:
         return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in self._parsed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """A chain that leads to a root: leaf first, root last. `chain` is the octets as they were shown."""
+    """A chain that leads to a root: leaf first, root last. `chain` is the octets as they were shown.
+
+    From `not_before` to `not_after` (UTC seconds, inclusive) all of its certificates are valid.
+    """
 
     chain: tuple[bytes, ...]
     certificates: tuple[x509.Certificate, ...]
+    not_before: int
+    not_after: int
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """What the path is for: the first certificate."""
+        return self.certificates[0]
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The certificate of whoever issued the leaf; for a root that is the root itself."""
+        return self.certificates[min(1, len(self.certificates) - 1)]
 
     def valid_at(self, at: int) -> bool:
         """Whether every certificate of the path, the root too, is valid at the instant."""
-        return _outside(self.certificates, at) is None
+        return self.not_before <= at <= self.not_after
 
 
 def path_at(root: TrustRoot, chain: Sequence[bytes], at: int) -> Path:
@@ -146,7 +161,7 @@ def _check_bounds(chain: tuple[bytes, ...], at: int) -> None:
         raise EvidenceFault(VALIDITY, f"{at} isn't an instant at which a certificate can be valid")
 
 
-@lru_cache(maxsize=_CACHED_PATHS)
+@lru_cache(maxsize=CACHED_PATHS)
 def _build(root: TrustRoot, chain: tuple[bytes, ...], instant: _Instant) -> Path:
     """Parse and build at the instant. Only successes are remembered, so garbage can't empty the cache."""
     certificates = tuple(_parse(der) for der in chain)
@@ -154,7 +169,12 @@ def _build(root: TrustRoot, chain: tuple[bytes, ...], instant: _Instant) -> Path
         found = _verify(root.to_library(), certificates, instant.at)
     except verification.VerificationError as error:
         raise _explain(root.to_library(), certificates, instant.at, error) from error
-    return Path(chain, found)
+    return Path(
+        chain,
+        found,
+        not_before=max(seconds(certificate.not_valid_before_utc) for certificate in found),
+        not_after=min(seconds(certificate.not_valid_after_utc) for certificate in found),
+    )
 
 
 def _parse(der: bytes) -> x509.Certificate:
