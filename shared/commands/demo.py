@@ -16,8 +16,9 @@ from typing import Annotated
 
 import typer
 
+from shared.commands.demo_processes import DemoFailed
 from shared.commands.demo_report import Outcome, report
-from shared.commands.demo_world import DemoFailed, World
+from shared.commands.demo_world import World
 from shared.errors import SecMTPError
 
 app = typer.Typer(help="Watch a certified mail go from a mail program to a proven receipt.")
@@ -41,29 +42,16 @@ def demo(
         typer.echo(f"mode {mode!r} isn't built in this version; built: {', '.join(MODES_BUILT)}", err=True)
         raise typer.Exit(UNUSABLE)
     place = _place(directory)
-    message = mail.read_bytes() if mail is not None else None
-    say = _Progress(quiet=False)
     try:
-        with World(place, say) as world:
-            outcome = world.run(message)
+        with World(place, typer.echo) as world:
+            outcome = world.run(mail)
     except (DemoFailed, SecMTPError) as error:
         typer.echo(f"the demo failed: {error}\nlogs are in {place}", err=True)
         raise typer.Exit(FAILED) from error
-    report(outcome, say)
+    report(outcome, typer.echo)
     if as_json:
         sys.stdout.write(json.dumps(_json(outcome)) + "\n")
     raise typer.Exit(0 if outcome.verdict == "valid" else FAILED)
-
-
-class _Progress:
-    """Prints a line as each step begins, so that nobody waits before a silent screen."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-
-    def __call__(self, line: str) -> None:
-        if not self._quiet:
-            typer.echo(line)
 
 
 def _place(directory: Path | None) -> Path:

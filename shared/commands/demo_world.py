@@ -1,0 +1,162 @@
+"""The demo's world: one directory with a CA, a TTP and two nodes; three processes; one letter's way.
+
+Whatever happens, the processes that were started are ended, by their ids. Nothing waits without a
+deadline, and nothing sleeps where a line or a file says that it's time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Self
+
+from shared.commands import ca
+from shared.commands.demo_mail import Letter, content_digest, default_letter, read_letter, submit, take_bundle
+from shared.commands.demo_processes import DemoFailed, Program, load_setup, wait_for
+from shared.commands.demo_report import Outcome
+from shared.evidence import bundle as bundles
+from shared.ledger import proof as proofs
+
+TTP_NAME = "ttp.example"
+SENDER, RECIPIENT = "alice@a.example", "bob@b.example"
+USERS = {"a.example": [SENDER], "b.example": [RECIPIENT]}
+PASSWORD = "demo-only-password"  # for two demo users in a throw-away directory, on loopback
+LOOPBACK = "127.0.0.1"
+NODE_HOST = "localhost"
+DEADLINE = 120.0
+TOKEN_LIFETIME = 3600
+
+
+class World:
+    """Makes the world on entry, runs one letter through it, ends every process on exit."""
+
+    def __init__(self, place: Path, say: Callable[[str], None], users: Mapping[str, Sequence[str]] = USERS) -> None:
+        self.place = place
+        self.root = place / "ca" / "root.pem"
+        self.programs: dict[str, Program] = {}
+        self.ports: dict[str, dict[str, int]] = {}
+        self._say = say
+        self._users = users
+        self._started = time.monotonic()
+        self._ttp: ModuleType = load_setup("ttp")
+        self._node: ModuleType = load_setup("node")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for program in reversed(list(self.programs.values())):
+            program.end()
+
+    def run(self, message: Path | None) -> Outcome:
+        """Set up, send, wait, verify. Raises DemoFailed with the step that failed."""
+        self.set_up()
+        letter = read_letter(message) if message else default_letter(self.place, SENDER, RECIPIENT, int(time.time()))
+        self._say(f"{SENDER} submits {letter.octets} octets to her node, over TLS, with her password")
+        submitted = self.submit(letter, [RECIPIENT])
+        return self._outcome(submitted)
+
+    def set_up(self) -> None:
+        """Make CA, TTP and nodes, and start the three programs."""
+        now = int(time.time())
+        self._say(f"Setting up in {self.place}: a CA, a TTP, two nodes")
+        ca.init_authority(self.place / "ca", name="Demo root", now=now, passphrase=None)
+        ttp_url = self._set_up_ttp(now)
+        for domain, users in self._users.items():
+            self.ports[domain] = self._set_up_node(domain, users, ttp_url, now)
+
+    def submit(self, letter: Letter, recipients: Sequence[str], sender: str = SENDER) -> str:
+        """Submit a letter at the sender's node and return SHA-256 of the octets that went over the wire."""
+        port = self.ports[sender.partition("@")[2]]["submission"]
+        return submit(letter, (NODE_HOST, port), self.root, (sender, PASSWORD), recipients)
+
+    def mailbox(self, user: str) -> list[Path]:
+        """Return what is new in a user's Maildir, in the order of names."""
+        new = self.place / f"node-{user.partition('@')[2]}" / "mail" / user / "new"
+        return sorted(new.glob("*"))
+
+    def _set_up_ttp(self, now: int) -> str:
+        place = self.place / "ttp"
+        self._ttp.initialise(place, name=TTP_NAME, hosts=[LOOPBACK, "localhost"], now=now)
+        self._certify(place, self._ttp, now)
+        self._say("Starting the TTP")
+        port = self._start("ttp", ["ttp", "serve", "--dir", str(place)])["port"]
+        return f"https://{LOOPBACK}:{port}"
+
+    def _set_up_node(self, domain: str, users: Sequence[str], ttp_url: str, now: int) -> dict[str, int]:
+        place = self.place / f"node-{domain}"
+        self._node.initialise(place, domains=[domain], hosts=[NODE_HOST], now=now)
+        self._certify(place, self._node, now)
+        token = self._ttp.create_enrolment_token(self.place / "ttp", domains=[domain], now=now, lifetime=TOKEN_LIFETIME)
+        self._node.enrol(place, ttp_url=ttp_url, ttp_name=TTP_NAME, token=token, now=now)
+        for user in users:
+            self._node.add_user(place, user, PASSWORD, now=now)
+        self._say(f"Starting the node of {domain}")
+        return self._start(f"node-{domain}", ["node", "serve", "--dir", str(place)])
+
+    def _certify(self, place: Path, setup: ModuleType, now: int) -> None:
+        answer = place / "issued.json"
+        ca.issue_from_file(self.place / "ca", place / "request.json", answer, now=now, passphrase=None)
+        setup.install_certificates(place, answer, self.root, now=now)
+
+    def _start(self, name: str, arguments: list[str]) -> dict[str, int]:
+        self.programs[name] = Program(name, arguments, self.place)
+        return self.programs[name].ready(DEADLINE)
+
+    def _outcome(self, submitted: str) -> Outcome:
+        delivered = self.wait_for_mail(RECIPIENT, "the letter in the recipient's Maildir")
+        receipt = self.wait_for_mail(SENDER, "the receipt in the sender's Maildir")
+        bundle_file = self.place / "receipt.secmtp.json"
+        bundle_file.write_bytes(take_bundle(receipt))
+        bundle = bundles.decode(bundle_file.read_bytes())
+        self._say("Verifying the bundle offline, in a process of its own")
+        verdict = verify_in_process(bundle_file, self.root)
+        return Outcome(
+            exchange=bundle.manifest.exchange.hex(),
+            mode=bundle.manifest.core.mode,
+            submitted_sha256=submitted,
+            delivered_sha256=content_digest(delivered),
+            delivered=delivered,
+            receipt=receipt,
+            bundle=bundle_file,
+            trust=self.root,
+            checkpoint=proofs.decode(bundle.proof).checkpoint.decode(),
+            ttp_requests=self.requests_about(bundle.manifest.exchange.hex()),
+            seconds=time.monotonic() - self._started,
+            verdict="valid" if verdict["valid"] else f"not valid at {verdict['step']}",
+            answers=str(verdict.get("answers", verdict.get("reason", ""))),
+        )
+
+    def wait_for_mail(self, user: str, what: str, count: int = 1) -> Path:
+        """Wait until a user has `count` new messages and return the newest of them by name."""
+        self._say(f"Waiting for {what}")
+
+        def look() -> Path | None:
+            found = self.mailbox(user)
+            return found[-1] if len(found) >= count else None
+
+        return wait_for(look, DEADLINE, what, list(self.programs.values()))
+
+    def requests_about(self, exchange: str) -> int:
+        """Count the requests about an exchange (hM, hexadecimal) that the TTP answered, by its log."""
+        lines = (self.place / "ttp.log").read_text(encoding="utf-8").splitlines()
+        events = (json.loads(line) for line in lines if line.startswith("{"))
+        return sum(event.get("event") == "request" and event.get("exchange") == exchange for event in events)
+
+
+def verify_in_process(bundle: Path, root: Path) -> dict[str, object]:
+    """Run `secmtp evidence verify --json` as a user would and return what it says."""
+    command = [sys.executable, "-m", "shared.cli", "evidence", "verify", str(bundle), "--trust", str(root), "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)  # noqa: S603  (our own command)
+    try:
+        result: dict[str, object] = json.loads(done.stdout)
+    except ValueError as error:
+        raise DemoFailed(f"`secmtp evidence verify` said: {done.stderr.decode(errors='replace')}") from error
+    return result
