@@ -1,0 +1,95 @@
+"""Files that commands read and write: bounded, durable when they return, secrets for the owner only.
+
+Nothing here overwrites: a key that exists is never replaced by one that was just made.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from shared.errors import ConfigurationError
+
+OWNER_ONLY = 0o600
+EVERYBODY_READS = 0o644
+_PRIVATE_DIRECTORY = 0o700
+_OTHERS = 0o077
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Create a file that only its owner may read (0600). Raises ConfigurationError if there is one already."""
+    _create(path, data, OWNER_ONLY)
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Create a file that everybody may read (0644). Raises ConfigurationError if there is one already."""
+    _create(path, data, EVERYBODY_READS)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the whole of a file of at most `limit` octets. Raises ConfigurationError."""
+    return _read(path, limit, secret=False)
+
+
+def read_secret(path: Path, limit: int) -> bytes:
+    """Return the whole of a secret file. Raises ConfigurationError if others than its owner may use it."""
+    return _read(path, limit, secret=True)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a file of records (0600), and return when it is on disk."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY), "wb") as file:
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory, with parents, that only its owner may use (0700); an existing one must be so."""
+    path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    _refuse_others(path, path.stat())
+
+
+def sync_directory(path: Path) -> None:
+    """Make new names in a directory durable: without this a crash may lose a file whose octets were synced."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists already and isn't overwritten; move it away first") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask says
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    sync_directory(path.parent)
+
+
+def _read(path: Path, limit: int, *, secret: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            if secret:
+                _refuse_others(path, os.fstat(file.fileno()))
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise ConfigurationError(f"{path} has more than {limit} octets; is it the right file?")
+    return data
+
+
+def _refuse_others(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & _OTHERS:
+        raise ConfigurationError(f"{path} may be used by others (mode {mode:04o}); run: chmod go= {path}")
