@@ -83,6 +83,11 @@ class CertificateRequest:
     keys: Mapping[Purpose, VerifyingKey]
     domain_ca: VerifyingKey | None
 
+    @property
+    def all_keys(self) -> tuple[VerifyingKey, ...]:
+        """Every key that is to be certified."""
+        return (*self.keys.values(), *(() if self.domain_ca is None else (self.domain_ca,)))
+
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
@@ -166,7 +171,7 @@ def issue(
 
 def count(request: CertificateRequest) -> int:
     """Return how many certificates (so, serial numbers) a request takes."""
-    return len(request.keys) + (request.domain_ca is not None)
+    return len(request.all_keys)
 
 
 def encode_certificates(certificates: Certificates) -> bytes:
