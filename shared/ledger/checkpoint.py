@@ -1,4 +1,4 @@
-"""Checkpoints: what a log says of itself, signed (c2sp.org/tlog-checkpoint), and what two of them prove.
+"""Checkpoints (ledger.md L2, c2sp.org/tlog-checkpoint): what a log signs of itself, and what two of them prove.
 
 Strict: exactly the three lines origin, size, root. Extension lines are refused, because nobody audits
 them and nothing of ours would read them.

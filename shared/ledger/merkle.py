@@ -1,7 +1,7 @@
 """RFC 6962 Merkle trees: growing one, making proofs from it, and verifying proofs without it.
 
 The generator (`Tree`) and the verifiers share nothing but the two hash functions, so that one mistake
-can't hide in both. Nothing here knows what an entry means or who signed a root.
+can't hide in both (ledger.md L1, L4). Nothing here knows what an entry means or who signed a root.
 
 The hashes are RFC 6962's own, with its 00 and 01 prefixes, so that strangers' tools can check them.
 They are the one place besides shared/encoding/labels.py that calls SHA-256: they aren't labelled
@@ -60,7 +60,12 @@ class Tree:
     def append(self, leaf: bytes) -> int:
         """Add one leaf hash and return its index. Amortised one node hash; raises Malformed."""
         index = self._size
-        self._put(self._grow((leaf,)))
+        _require_leaves((leaf,))
+        added = [leaf]
+        while index >> len(added) - 1 & 1:  # each row with an odd last node gets a parent
+            height = len(added) - 1
+            added.append(node_hash(self._node(height, (index >> height) - 1), added[height]))
+        self._put(added)
         return index
 
     def stage(self, leaf_hashes: Iterable[bytes]) -> Staged:
@@ -133,8 +138,7 @@ class Tree:
     def _grow(self, leaf_hashes: Iterable[bytes]) -> tuple[bytes, ...]:
         """Return, row by row, the nodes that become complete with these leaves."""
         leaves = tuple(leaf_hashes)
-        if any(len(leaf) != HASH for leaf in leaves):
-            raise Malformed(f"a leaf hash hasn't {HASH} octets: append hashes of entries, not entries")
+        _require_leaves(leaves)
         added: list[bytes] = []
         row = b"".join(leaves)
         while row:
@@ -147,8 +151,10 @@ class Tree:
         if present & 1:  # the last node of this row was waiting for its right sibling
             row = self._node(height, present - 1) + row
         pair = 2 * HASH
-        whole = len(row) // pair * pair
-        return b"".join([hashlib.sha256(_NODE + row[at : at + pair]).digest() for at in range(0, whole, pair)])
+        if len(row) < pair:
+            return b""
+        ends = range(pair, len(row) + 1, pair)
+        return b"".join([hashlib.sha256(_NODE + row[end - pair : end]).digest() for end in ends])
 
     def _put(self, added: Sequence[bytes]) -> None:
         if not added:
@@ -197,7 +203,7 @@ class Staged:
     rows: tuple[bytes, ...]
 
     def adopt(self) -> None:
-        """Put the batch into the tree: after COMMIT only, and once.
+        """Put the batch into the tree: after COMMIT only (ledger.md L7), and once.
 
         Raises OurFault when the tree has grown since, because then these nodes belong elsewhere.
         """
@@ -216,7 +222,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
     _require(0 <= index < size <= MAX_SIZE, step, f"index {index} isn't inside a tree of {size} entries")
     _require_hashes((leaf, root, *path), step)
     position, last, computed = index, size - 1, leaf
-    for sibling in path:
+    for sibling in path:  # at most 63 times: `last` halves
         _require(last > 0, step, "the path is longer than the tree is high")
         if position & 1 or position == last:
             computed = node_hash(sibling, computed)
@@ -294,8 +300,12 @@ def _fold(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
+def _require_leaves(leaves: Sequence[bytes]) -> None:
+    if not {HASH}.issuperset(map(len, leaves)):
+        raise Malformed(f"a leaf hash hasn't {HASH} octets: append hashes of entries, not entries")
+
+
 def _require_hashes(hashes: Sequence[bytes], step: str) -> None:
-    _require(len(hashes) <= MAX_PATH + 2, step, f"the proof has more than {MAX_PATH} hashes")
     _require(all(len(digest) == HASH for digest in hashes), step, f"a hash hasn't {HASH} octets")
 
 

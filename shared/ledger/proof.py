@@ -1,4 +1,4 @@
-"""C2SP tlog-proof files: that an entry stands in a log, in one text that is checked offline.
+"""C2SP tlog-proof files (ledger.md L3, L4): that an entry stands in a log, in one text, checked offline.
 
     c2sp.org/tlog-proof@v1
     [extra <base64>]

@@ -201,10 +201,25 @@ class TestInclusion:
         refused(verify_inclusion, LEAVES[0], 0, size, (), LEAVES[0])
 
     def test_endless_path(self) -> None:
-        """A path longer than any tree is high, or of odd hashes, is refused before anything is hashed."""
+        """A path longer than any tree is high is refused."""
         refused(verify_inclusion, LEAVES[0], 0, 2, [bytes(32)] * 10_000, ROOTS[2])
-        refused(verify_inclusion, LEAVES[0], 0, 2, [LEAVES[1] + b"\x00"], ROOTS[2])
-        refused(verify_inclusion, LEAVES[0][:-1], 0, 2, [LEAVES[1]], ROOTS[2])
+
+    def test_shifted_split(self) -> None:
+        """Hashes cut at another octet than the 32nd give the same node, and are refused for their lengths."""
+        both = LEAVES[0] + LEAVES[1]
+        for cut in (0, 1, 31, 33, 64):
+            refused(verify_inclusion, both[:cut], 0, 2, [both[cut:]], ROOTS[2])
+            refused(verify_consistency, 1, both[:cut], 2, ROOTS[2], [both[cut:]])
+
+    def test_understated_size(self) -> None:
+        """A good path under the root of a larger tree doesn't prove inclusion in a smaller one."""
+        refused(verify_inclusion, LEAVES[1], 0, 1, TREE.inclusion(1, 2), ROOTS[2])
+        refused(verify_inclusion, LEAVES[7], 3, 4, TREE.inclusion(7, 8), ROOTS[8])
+
+    def test_overstated_size(self) -> None:
+        """A good path under the root of a smaller tree doesn't prove inclusion in a larger one."""
+        refused(verify_inclusion, LEAVES[1], 3, 4, TREE.inclusion(1, 2), ROOTS[2])
+        refused(verify_inclusion, LEAVES[3], 7, 8, TREE.inclusion(3, 4), ROOTS[4])
 
 
 class TestConsistency:
@@ -247,6 +262,12 @@ class TestConsistency:
         with pytest.raises(NotFound):
             TREE.consistency(5, 4)
         refused(verify_consistency, 5, ROOTS[5], 4, ROOTS[4], TREE.consistency(4, 5))
+        refused(verify_consistency, 3, ROOTS[3], 2, node_hash(ROOTS[3], LEAVES[3]), (ROOTS[3], LEAVES[3]))
+
+    def test_misstated_sizes(self) -> None:
+        """A good proof between two trees proves nothing about trees of other heights."""
+        refused(verify_consistency, 3, ROOTS[7], 4, ROOTS[8], TREE.consistency(7, 8))
+        refused(verify_consistency, 7, ROOTS[3], 8, ROOTS[4], TREE.consistency(3, 4))
 
     def test_rewritten_history(self) -> None:
         """A tree in which one old leaf was changed has no proof from the old root."""
