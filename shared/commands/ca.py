@@ -20,7 +20,7 @@ from shared.commands.authority import init_authority, issue_from_file
 from shared.crypto import requests
 from shared.crypto.keys import key_id
 from shared.crypto.passphrase import MIN_CHARACTERS
-from shared.crypto.paths import TrustRoot, public_key
+from shared.crypto.paths import CHAIN, TrustRoot, authority_key
 from shared.crypto.requests import DOMAIN_CA, CertificateRequest, Certificates
 from shared.encoding import canonical
 from shared.errors import ConfigurationError
@@ -124,7 +124,7 @@ def _certificates_lines(certificates: Certificates) -> Iterator[str]:
         yield f"  {purpose:<13}{', '.join(_names(certificate))}"
         yield f"  {'':<13}valid {_validity(certificate)}, serial {certificate.serial_number:x}"
     root = _parsed(certificates.root)
-    yield f"  by           {root.subject.rfc4514_string()}, key id {key_id(public_key(root)).hex()}"
+    yield f"  by           {root.subject.rfc4514_string()}, key id {key_id(authority_key(root, CHAIN)).hex()}"
 
 
 def _conflict_lines(directory: Path, request: CertificateRequest) -> Iterator[str]:

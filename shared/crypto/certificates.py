@@ -23,8 +23,8 @@ from shared.crypto.paths import (
     VALIDITY,
     Path,
     TrustRoot,
+    authority_key,
     path_at,
-    public_key,
     reading,
     seconds,
 )
@@ -147,7 +147,7 @@ def _leaf(path: Path) -> VerifiedCertificate:
         origin=origin,
         not_before=seconds(leaf.not_valid_before_utc),
         not_after=seconds(leaf.not_valid_after_utc),
-        issuer_key_id=key_id(public_key(path.issuer)),
+        issuer_key_id=key_id(authority_key(path.issuer, CHAIN)),
         certificate=path.chain[0],
     )
 
@@ -161,14 +161,14 @@ def _domain_ca(path: Path) -> VerifiedDomainCA:
         raise EvidenceFault(DEPTH, "a domain CA is issued by the root, this path doesn't lead from one to the other")
     with reading(NAMES):
         domains = _domains(authority)
-    key = public_key(authority)
+    key = authority_key(authority, PURPOSE)
     return VerifiedDomainCA(
         domains=domains,
         public_key=key,
         key_id=key_id(key),
         not_before=seconds(authority.not_valid_before_utc),
         not_after=seconds(authority.not_valid_after_utc),
-        issuer_key_id=key_id(public_key(path.issuer)),
+        issuer_key_id=key_id(authority_key(path.issuer, CHAIN)),
         certificate=path.chain[0],
     )
 
@@ -198,7 +198,7 @@ def _check_depth(path: Path, purpose: Purpose) -> None:
 
 def _check_authority(certificate: x509.Certificate, step: str) -> None:
     """Raise EvidenceFault(step) unless this is what the root issues as a domain's CA."""
-    public_key(certificate)
+    authority_key(certificate, step)
     limits = _extension(certificate, x509.BasicConstraints, step)
     if not limits.ca or limits.path_length != 0:
         raise EvidenceFault(step, f"a domain CA has path length 0, this has {limits.path_length} (CA: {limits.ca})")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
-from shared.crypto.keys import P256, key_id, kind_of
+from shared.crypto.keys import P256, key_id
 from shared.errors import ConfigurationError, EvidenceFault, SecMTPError
 
 SYNTAX = "certificate.syntax"
@@ -66,7 +66,7 @@ class TrustRoot:
     @property
     def key_ids(self) -> tuple[bytes, ...]:
         """The key ids of the root keys, 32 octets each."""
-        return tuple(key_id(public_key(certificate)) for certificate in self._parsed)
+        return tuple(key_id(authority_key(certificate, CHAIN)) for certificate in self._parsed)
 
     def to_library(self) -> tuple[x509.Certificate, ...]:
         """Return the library's objects for these certificates."""
@@ -131,11 +131,11 @@ def reading(step: str) -> Iterator[None]:
         raise EvidenceFault(step, f"the certificate can't be read: {type(error).__name__}") from error
 
 
-def public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """Return the key of a CA. Raises EvidenceFault `certificate.chain` unless it is of the kind P-256."""
+def authority_key(certificate: x509.Certificate, step: str) -> ec.EllipticCurvePublicKey:
+    """Return the key of a CA. Raises EvidenceFault(step) unless it is of the kind P-256."""
     key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or kind_of(key) != P256:
-        raise EvidenceFault(CHAIN, f"a CA's key is of type {type(key).__name__}, expected {P256}")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise EvidenceFault(step, f"a CA's key is of the kind {P256}, this one is of type {type(key).__name__}")
     return key
 
 
@@ -168,7 +168,9 @@ def _build(root: TrustRoot, chain: tuple[bytes, ...], instant: _Instant) -> Path
     try:
         found = _verify(root.to_library(), certificates, instant.at)
     except verification.VerificationError as error:
-        raise _explain(root.to_library(), certificates, instant.at, error) from error
+        with reading(CHAIN):
+            fault = _explain(root.to_library(), certificates, instant.at, error)
+        raise fault from error
     return Path(
         chain,
         found,
@@ -178,11 +180,15 @@ def _build(root: TrustRoot, chain: tuple[bytes, ...], instant: _Instant) -> Path
 
 
 def _parse(der: bytes) -> x509.Certificate:
+    """Parse everything that is looked at later (the library reads late), and demand the one DER form."""
     with reading(SYNTAX):
         certificate = x509.load_der_x509_certificate(der)
-        list(certificate.extensions)  # the library reads them late; all must be readable now
-        if certificate.public_bytes(Encoding.DER) != der:
+        _ = certificate.subject, certificate.issuer, list(certificate.extensions)
+        # The count of unused bits before the signature isn't covered by it, and the library lets it vary.
+        if certificate.public_bytes(Encoding.DER) != der or not der.endswith(b"\x00" + certificate.signature):
             raise EvidenceFault(SYNTAX, "the certificate isn't in DER")
+        if certificate.serial_number <= 0:
+            raise EvidenceFault(SYNTAX, "the certificate's serial number isn't positive (RFC 5280 §4.1.2.2)")
         return certificate
 
 
@@ -274,7 +280,7 @@ def _shortened(text: str) -> str:
 def _root(der: bytes) -> x509.Certificate:
     try:
         certificate = _parse(der)
-        public_key(certificate)
+        authority_key(certificate, CHAIN)
         certificate.verify_directly_issued_by(certificate)
         extensions = certificate.extensions
         authority = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
