@@ -1,0 +1,187 @@
+"""Wiring of the TTP: the only module that knows which part is made of what."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.api import endpoints as e
+from shared.evidence.records import TTPRecord, sign_ttp
+from shared.ledger.checkpoint import sign_checkpoint
+from ttp_server.clock import SystemClock
+from ttp_server.custody.escrow import Escrow
+from ttp_server.custody.keys import Keys, load_keys
+from ttp_server.ports import Clock
+from ttp_server.routes import openapi
+from ttp_server.routes.directory import DirectoryRoutes
+from ttp_server.routes.exchanges import ExchangeRoutes
+from ttp_server.routes.http import Call, Handler, Telemetry, route
+from ttp_server.routes.ledger import LedgerRoutes
+from ttp_server.routes.problems import problem
+from ttp_server.services.directory import Directory
+from ttp_server.services.exchanges import Desk, Signer
+from ttp_server.services.feed import Bell
+from ttp_server.services.ledger import Ledger
+from ttp_server.services.nodes import Gate, RateLimit, ReplayGuard
+from ttp_server.services.sequencer import Sequencer
+from ttp_server.settings import Settings
+from ttp_server.store.database import open_engine, upgrade
+from ttp_server.store.epochs import SqlEpochRows
+from ttp_server.store.sql import SqlStore
+from ttp_server.workers import Upkeep
+
+
+@dataclass
+class TTP:
+    """A TTP that is ready to be served. `close` ends the writer after it has finished what waits."""
+
+    app: Starlette
+    desk: Desk
+    directory: Directory
+    keys: Keys
+    stopping: asyncio.Event
+    upkeep: Upkeep
+
+    def close(self) -> None:
+        """Stop the writer and periodic work."""
+        self.upkeep.stop()
+        self.desk.sequencer.close()
+
+
+def database_url(directory: Path, settings: Settings) -> str:
+    """Return the database's URL: SQLite beside the keys unless the operator says otherwise."""
+    return settings.database or f"sqlite:///{directory / 'data' / 'ttp.sqlite'}"
+
+
+def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TTP:
+    """Build everything, check the ledger, start the writer. Raises ConfigurationError rather than run wrongly."""
+    clock = clock or SystemClock()
+    keys = load_keys(directory, settings.name, settings.log, clock.now())
+    engine = open_engine(database_url(directory, settings))
+    upgrade(engine)
+    store, bell = SqlStore(engine), Bell()
+    escrow = Escrow(directory, SqlEpochRows(engine))
+    escrow.upkeep(clock.now())
+    ledger = Ledger(settings.log, lambda checkpoint: sign_checkpoint(checkpoint, keys.checkpoint))
+    sequencer = Sequencer(store, ledger, clock, bell.ring)
+    sequencer.open()
+    signer = Signer(keys.nrd, [keys.identity.nrd_certificate])
+    desk = Desk(keys.identity, keys.root, signer, escrow, store, ledger, sequencer, clock)
+    directory_desk = Directory(store, sequencer, keys.root, clock, settings.notice)
+    gate = Gate(
+        settings.name, store, keys.root, clock, ReplayGuard(clock.now()), RateLimit(settings.requests_per_second)
+    )
+    upkeep = Upkeep(lambda: escrow.upkeep(clock.now()))
+    upkeep.start()
+    stopping = asyncio.Event()
+    app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings))
+    return TTP(app, desk, directory_desk, keys, stopping, upkeep)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    desk: Desk
+    directory: Directory
+    gate: Gate
+    bell: Bell
+    stopping: asyncio.Event
+    keys: Keys
+    settings: Settings
+
+    def record(self) -> str:
+        """Sign the TTP's record as it is now."""
+        desk = self.desk
+        record = TTPRecord(
+            name=self.settings.name,
+            log=self.settings.log,
+            ledger=self.keys.identity.ledger_certificate,
+            epochs=desk.custody.epochs(),
+            notice=self.settings.notice,
+            issued=desk.clock.now(),
+        )
+        return sign_ttp(record, self.keys.nrd, self.keys.identity.nrd_certificate)
+
+
+def _application(parts: _Parts) -> Starlette:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    size = Gauge("secmtp_ttp_ledger_size", "Entries in the ledger", registry=registry)
+    size.set_function(lambda: parts.desk.ledger.tree.size)
+    exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
+    directory = DirectoryRoutes(parts.directory, parts.record)
+    ledger = LedgerRoutes(parts.desk.ledger)
+    status = _StatusRoutes(parts.desk.sequencer, registry)
+    handlers: dict[e.Endpoint, Handler] = {
+        e.TTP_RECORD: directory.ttp,
+        e.ENROL: directory.enrol,
+        e.PUT_DOMAIN: directory.put_domain,
+        e.PUT_BINDING: directory.put_binding,
+        e.REVOKE: directory.revoke,
+        e.LOOK_UP: directory.look_up,
+        e.COMPLETE: exchanges.complete,
+        e.STATUS: exchanges.status,
+        e.EVIDENCE: exchanges.evidence,
+        e.FEED: exchanges.feed,
+        e.CHECKPOINT: ledger.checkpoint,
+        e.INCLUSION: ledger.inclusion,
+        e.CONSISTENCY: ledger.consistency,
+        e.OPENAPI: status.openapi,
+        e.HEALTH: status.health,
+        e.READY: status.ready,
+        e.METRICS: status.metrics,
+    }
+    # COMPLETE and STATUS stand before the path with a parameter, which would take their names for an hM.
+    routes = [route(endpoint, parts.gate, telemetry, handlers[endpoint]) for endpoint in e.ALL]
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        parts.stopping.set()
+
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+
+
+class _StatusRoutes:
+    """Health, readiness, metrics, and the API's own description."""
+
+    def __init__(self, sequencer: Sequencer, registry: CollectorRegistry) -> None:
+        self._sequencer = sequencer
+        self._registry = registry
+        self._document = json.dumps(openapi.document(version("secmtp")))
+
+    async def openapi(self, call: Call) -> Response:
+        """The OpenAPI document."""
+        return Response(self._document, media_type=e.JSON_TYPE)
+
+    async def health(self, call: Call) -> Response:
+        """Alive."""
+        return Response("alive\n", media_type="text/plain")
+
+    async def ready(self, call: Call) -> Response:
+        """Ready while the writer writes."""
+        if not self._sequencer.alive:
+            return problem(503, "not-ready", "Not ready", "the ledger's writer isn't running; restart the TTP")
+        return Response("ready\n", media_type="text/plain")
+
+    async def metrics(self, call: Call) -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(self._registry), media_type="text/plain")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, wrong method) as problem documents."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    names = {404: ("no-such-path", "No such path"), 405: ("method", "Wrong method")}
+    code, title = names.get(status, ("http", "Refused"))
+    return problem(status, code, title, f"{request.method} {request.url.path} isn't offered; see {e.OPENAPI.path}")

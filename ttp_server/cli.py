@@ -1,0 +1,78 @@
+"""`secmtp ttp`: set up and run the trusted third party. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Set up and run a trusted third party.", no_args_is_help=True)
+Directory = Annotated[Path, typer.Option("--dir", help="The TTP's directory.")]
+DAY = 24 * 3600
+
+
+@app.command()
+def init(
+    directory: Directory,
+    name: Annotated[str, typer.Option(help="The name that manifests will hold, for example ttp.example.")],
+    host: Annotated[list[str], typer.Option(help="A host name or address of the service; may be repeated.")],
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8443,
+) -> None:
+    """Make keys, settings and database, and the request for the CA."""
+    from ttp_server.setup import initialise  # noqa: PLC0415
+
+    request = initialise(directory, name=name, hosts=host, now=int(time.time()), port=port)
+    typer.echo(f"Made {directory}. Have the CA certify {request} (`secmtp ca issue`), then run `secmtp ttp certify`.")
+
+
+@app.command()
+def certify(
+    file: Annotated[Path, typer.Argument(help="What the CA issued.")],
+    directory: Directory,
+    root: Annotated[Path, typer.Option(help="The root certificate (PEM).")],
+) -> None:
+    """Check and install the certificates that the CA issued."""
+    from ttp_server.setup import install_certificates  # noqa: PLC0415
+
+    install_certificates(directory, file, root, now=int(time.time()))
+    typer.echo(f"The certificates fit. Run `secmtp ttp serve --dir {directory}`.")
+
+
+@app.command()
+def token(
+    directory: Directory,
+    domain: Annotated[list[str], typer.Option(help="A mail domain that the node may enrol; may be repeated.")],
+    days: Annotated[int, typer.Option(help="How long the token is good for.", min=1, max=90)] = 7,
+) -> None:
+    """Print a one-time token with which a node may enrol."""
+    from ttp_server.setup import create_enrolment_token  # noqa: PLC0415
+
+    typer.echo(create_enrolment_token(directory, domains=domain, now=int(time.time()), lifetime=days * DAY))
+
+
+@app.command()
+def serve(directory: Directory) -> None:
+    """Serve HTTPS until SIGTERM. Prints a line of JSON when it listens; logs JSON lines to standard error."""
+    from ttp_server.server import serve as run  # noqa: PLC0415
+    from ttp_server.settings import load  # noqa: PLC0415
+
+    run(directory, load(directory))
+
+
+@app.command()
+def epochs(directory: Directory) -> None:
+    """List the escrow epochs."""
+    from ttp_server.app import database_url  # noqa: PLC0415
+    from ttp_server.settings import load  # noqa: PLC0415
+    from ttp_server.store.database import open_engine, upgrade  # noqa: PLC0415
+    from ttp_server.store.epochs import SqlEpochRows  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    for row in SqlEpochRows(engine).all():
+        until = datetime.fromtimestamp(row.open_until, UTC).date()
+        state = "open" if row.destroyed is None else "destroyed"
+        typer.echo(f"{row.epoch:>4}  {row.kind:<16} {state:<10} open until {until}")

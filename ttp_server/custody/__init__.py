@@ -1,0 +1,1 @@
+"""Keepers of the TTP's private keys."""

@@ -1,0 +1,93 @@
+"""Escrow keys in epochs: made in time, opened here and nowhere else, destroyed when nothing needs them.
+
+An epoch is offered while a manifest made now could still expire under it. Its key is destroyed after
+`open_until` and a grace: what was sealed to it can't be opened by anybody then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from shared.commands.files import read_secret, sync_directory, write_secret
+from shared.crypto.keys import HPKE_KINDS, HpkePrivateKey, HpkePublicKey, decode_private, encode_private, generate_hpke
+from shared.errors import OurFault
+from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
+from shared.evidence.manifest import Manifest
+from shared.evidence.records import EscrowEpoch
+from ttp_server.ports import EpochRow, EpochRows
+
+DAY = 24 * 3600
+OPEN_FOR = 180 * DAY
+RENEW_BEFORE = 60 * DAY
+GRACE = 30 * DAY
+MAX_KEY = 4096
+
+
+class Escrow:
+    """Keeper of the escrow keys: rows in the database, private keys in files."""
+
+    def __init__(self, directory: Path, rows: EpochRows) -> None:
+        self._keys = directory / "keys"
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._private: dict[int, HpkePrivateKey] = {}
+        self._offered: tuple[EscrowEpoch, ...] = ()
+
+    def epochs(self) -> tuple[EscrowEpoch, ...]:
+        """Return the epochs that are offered."""
+        return self._offered
+
+    def upkeep(self, now: int) -> None:
+        """Make what will be needed, destroy what isn't, load the rest. Safe to repeat, and after a crash."""
+        with self._lock:
+            for kind in HPKE_KINDS:
+                if not any(row.kind == kind and row.open_until - now >= RENEW_BEFORE for row in self._rows.all()):
+                    self._make(kind, now)
+            for row in self._rows.all():
+                if row.destroyed is None and now >= row.open_until + GRACE:
+                    self._destroy(row, now)
+            live = [row for row in self._rows.all() if row.destroyed is None]
+            self._private = {row.epoch: self._load(row.epoch) for row in live}
+            self._offered = tuple(
+                EscrowEpoch(row.epoch, HpkePublicKey(row.kind, row.public), row.open_until) for row in live
+            )
+
+    def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
+        """Open E_T with the key that M names. Raises EvidenceFault, or OurFault if that key is gone."""
+        key = self._private.get(manifest.core.ttp.epoch)
+        if key is None:
+            raise OurFault(f"the TTP has no escrow key of epoch {manifest.core.ttp.epoch}: the fault is the TTP's")
+        return open_escrow(manifest, escrow, key)
+
+    def _make(self, kind: str, now: int) -> None:
+        number = max((row.epoch for row in self._rows.all()), default=0) + 1
+        key = generate_hpke(kind)
+        path = self._file(number)
+        if path.exists():
+            self._shred(path)  # a crash came between file and row: nothing was ever sealed to that key
+        write_secret(path, encode_private(key))
+        # Commit point: the epoch exists when its row does; its key is on disk by then.
+        self._rows.add(EpochRow(number, kind, key.public.raw, now + OPEN_FOR))
+
+    def _destroy(self, row: EpochRow, now: int) -> None:
+        path = self._file(row.epoch)
+        if path.exists():
+            self._shred(path)
+        self._rows.destroyed(row.epoch, now)
+
+    def _load(self, number: int) -> HpkePrivateKey:
+        return decode_private(read_secret(self._file(number), MAX_KEY))
+
+    def _file(self, number: int) -> Path:
+        return self._keys / f"escrow-{number}.key"
+
+    @staticmethod
+    def _shred(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+        sync_directory(path.parent)

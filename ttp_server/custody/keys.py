@@ -1,0 +1,89 @@
+"""Signing keys and certificates of the TTP in its directory; nothing is served with what isn't certified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shared.commands.files import read_bounded, read_secret, write_secret
+from shared.crypto import requests
+from shared.crypto.certificates import Purpose, TrustRoot
+from shared.crypto.keys import (
+    ED25519,
+    P256,
+    SigningKey,
+    decode_signing,
+    encode_signing,
+    generate_ed25519,
+    generate_p256,
+    key_id,
+)
+from shared.errors import ConfigurationError
+from ttp_server.ports import Identity
+
+MAX_KEY = 8 * 1024
+MAX_ROOT = 64 * 1024
+KEYS = {Purpose.NRD: ED25519, Purpose.LEDGER: ED25519, Purpose.TTP: P256}
+CERTIFICATES = "certificates.json"
+ROOT = "root.pem"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The TTP's signing keys with their certificates, all checked against each other and the root."""
+
+    identity: Identity
+    root: TrustRoot
+    nrd: Ed25519PrivateKey
+    checkpoint: Ed25519PrivateKey
+    tls_certificate: bytes
+
+
+def key_file(directory: Path, purpose: Purpose) -> Path:
+    """Where the key for a purpose lies."""
+    return directory / "keys" / f"{purpose.value}.pem"
+
+
+def make_keys(directory: Path) -> dict[Purpose, SigningKey]:
+    """Make a fresh key for each purpose, in files of their own."""
+    made: dict[Purpose, SigningKey] = {}
+    for purpose, kind in KEYS.items():
+        made[purpose] = generate_ed25519() if kind == ED25519 else generate_p256()
+        write_secret(key_file(directory, purpose), encode_signing(made[purpose]))
+    return made
+
+
+def check_certificates(directory: Path, certificates: requests.Certificates, root: TrustRoot, at: int) -> None:
+    """Require that the CA certified exactly the keys in this directory. Raises ConfigurationError, EvidenceFault."""
+    verified = requests.verify_certificates(certificates, root, at)
+    for purpose, certificate in verified.leaves.items():
+        own = key_id(_load(directory, purpose).public_key())
+        if certificate.key_id != own:
+            raise ConfigurationError(f"the certificate for {purpose.value} isn't for the key in {directory}")
+
+
+def load_keys(directory: Path, name: str, log: str, at: int) -> Keys:
+    """Load and check everything that serving needs. Raises ConfigurationError with what to do."""
+    if not (directory / CERTIFICATES).is_file():
+        raise ConfigurationError(f"{directory} has no certificates: run `secmtp ttp certify FILE --dir {directory}`")
+    root = TrustRoot.from_pem(read_bounded(directory / ROOT, MAX_ROOT))
+    certificates = requests.decode_certificates(read_bounded(directory / CERTIFICATES, requests.MAX_FILE))
+    check_certificates(directory, certificates, root, at)
+    nrd, checkpoint = _load(directory, Purpose.NRD), _load(directory, Purpose.LEDGER)
+    if not isinstance(nrd, Ed25519PrivateKey) or not isinstance(checkpoint, Ed25519PrivateKey):
+        raise ConfigurationError("the NRD key and the checkpoint key must be Ed25519")
+    identity = Identity(
+        name=name,
+        log=log,
+        nrd_key=key_id(nrd.public_key()),
+        checkpoint_key=key_id(checkpoint.public_key()),
+        nrd_certificate=certificates.leaves[Purpose.NRD],
+        ledger_certificate=certificates.leaves[Purpose.LEDGER],
+    )
+    return Keys(identity, root, nrd, checkpoint, certificates.leaves[Purpose.TTP])
+
+
+def _load(directory: Path, purpose: Purpose) -> SigningKey:
+    return decode_signing(read_secret(key_file(directory, purpose), MAX_KEY), KEYS[purpose])

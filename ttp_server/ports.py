@@ -1,0 +1,220 @@
+"""What the TTP's use cases need from the outside, as small promises that fakes can keep too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.evidence.composition import DoesNotOpen, Opened
+from shared.evidence.manifest import Manifest
+from shared.evidence.records import EscrowEpoch
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExchange:
+    """The one row of an exchange that has an outcome. `nrr` is None where no trade happened."""
+
+    exchange: bytes
+    state: str
+    index: int
+    time: int
+    manifest: bytes
+    nro: str
+    nrr: str | None
+    token: str
+    salt: bytes
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One ledger entry with its body. Times are ledger time."""
+
+    index: int
+    time: int
+    kind: str
+    entry: bytes
+    leaf_hash: bytes
+    salt: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A revocation in the ledger: from when it was known, and from when it counts against evidence."""
+
+    time: int
+    effective: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKeys:
+    """A binding that a domain published. `keys` are the ids of its origin, receipt and HPKE keys."""
+
+    address: str
+    token: str
+    digest: bytes
+    keys: tuple[bytes, ...]
+    receipt_key: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An enrolled node: the id of its request key and the mail domains it answers for."""
+
+    key_id: bytes
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedItem:
+    """One place in the feed."""
+
+    cursor: int
+    exchange: StoredExchange
+
+
+class Reading(Protocol):
+    """What can be read in a transaction: one consistent state."""
+
+    def exchange(self, exchange: bytes) -> StoredExchange | None:
+        """Return the row of hM, None while it has no outcome."""
+
+    def revocation(self, key: bytes) -> Revoked | None:
+        """Return the first revocation of a key."""
+
+    def binding(self, address: str) -> BoundKeys | None:
+        """Return the newest binding of an address."""
+
+    def same_person(self, address: str, folded: str) -> str | None:
+        """Return another bound address with the same folded form."""
+
+    def was_bound(self, address: str, key: bytes) -> bool:
+        """Whether a key was ever bound to an address."""
+
+    def domain_record(self, domain: str) -> str | None:
+        """Return a domain's record."""
+
+    def node(self, key_id: bytes) -> Node | None:
+        """Return an enrolled node."""
+
+    def feed(self, domains: Sequence[str], after: int, below: int, limit: int) -> list[FeedItem]:
+        """Return feed items of these domains after a cursor whose entries are below a tree size, in order."""
+
+    def last_time(self) -> int:
+        """Return the ledger time of the newest entry, 0 in an empty ledger."""
+
+    def size(self) -> int:
+        """Return the number of entries."""
+
+    def leaf_hashes(self, start: int) -> Iterable[bytes]:
+        """Yield leaf hashes in order from an index on."""
+
+    def entries(self) -> Iterable[StoredEntry]:
+        """Yield all entries in order, for the audit at start."""
+
+    def newest_checkpoint(self) -> tuple[int, bytes] | None:
+        """Return size and note of the newest stored checkpoint."""
+
+
+class Transaction(Reading, Protocol):
+    """A write transaction. It holds the writer's lock from its begin to its end; all or nothing is kept."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo what happens inside when it raises, and nothing else."""
+
+    def put_entry(self, entry: StoredEntry) -> None:
+        """Append a ledger entry."""
+
+    def put_exchange(self, exchange: StoredExchange) -> None:
+        """Write the row of hM and its places in the feeds. Fails if there is one."""
+
+    def put_binding(self, binding: BoundKeys, folded: str) -> None:
+        """Write a binding and its keys."""
+
+    def put_revocation(self, key: bytes, revoked: Revoked, index: int) -> None:
+        """Write a revocation."""
+
+    def put_domain(self, domain: str, record: str) -> None:
+        """Write or replace a domain's record."""
+
+    def put_node(self, node: Node) -> None:
+        """Write or replace an enrolled node."""
+
+    def put_enrolment_token(self, digest: bytes, domains: Sequence[str], expires: int) -> None:
+        """Write an enrolment token by its digest."""
+
+    def take_enrolment_token(self, digest: bytes, key_id: bytes, now: int) -> tuple[str, ...] | None:
+        """Use an enrolment token: return its domains, or None if there is none that this key may still use."""
+
+    def put_checkpoint(self, size: int, note: bytes) -> None:
+        """Store a signed checkpoint."""
+
+
+class Store(Protocol):
+    """The database. A transaction that was left without an exception is durable."""
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """Read one consistent state."""
+
+    def writing(self) -> AbstractContextManager[Transaction]:
+        """Write under the writer's lock; commit at the end, roll back on an exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One escrow epoch as it is stored: kind and octets of its public key, and when the private one was destroyed."""
+
+    epoch: int
+    kind: str
+    public: bytes
+    open_until: int
+    destroyed: int | None = None
+
+
+class EpochRows(Protocol):
+    """The table of escrow epochs. Each change is durable when it returns."""
+
+    def all(self) -> list[EpochRow]:
+        """Return all epochs in order, destroyed ones too."""
+
+    def add(self, row: EpochRow) -> None:
+        """Write a new epoch."""
+
+    def destroyed(self, epoch: int, now: int) -> None:
+        """Note that an epoch's private key is gone."""
+
+
+class EscrowCustody(Protocol):
+    """Keeper of the escrow keys. Their octets never leave it."""
+
+    def epochs(self) -> tuple[EscrowEpoch, ...]:
+        """Return the epochs that are offered."""
+
+    def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
+        """Open E_T with the key that M names. Raises EvidenceFault, or OurFault if that key is gone."""
+
+
+class Clock(Protocol):
+    """Where time and randomness come from."""
+
+    def now(self) -> int:
+        """Return UTC seconds."""
+
+    def random(self, octets: int) -> bytes:
+        """Return fresh random octets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this TTP is: names, key ids, certificates (DER). Private keys stay behind `Signer`."""
+
+    name: str
+    log: str
+    nrd_key: bytes
+    checkpoint_key: bytes
+    nrd_certificate: bytes = field(repr=False)
+    ledger_certificate: bytes = field(repr=False)

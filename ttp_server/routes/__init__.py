@@ -1,0 +1,1 @@
+"""HTTP routes: decode, one call, encode. Nothing is decided here."""

@@ -1,0 +1,89 @@
+"""`complete`, `status`, evidence and the feed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+
+from shared.api import messages
+from shared.api.endpoints import JSON_TYPE, MAX_PAGE, MAX_WAIT
+from shared.errors import Malformed
+from shared.evidence import bundle as bundles
+from shared.evidence.bundle import Bundle
+from ttp_server.routes.http import Call, in_thread
+from ttp_server.services import exchanges, feed
+from ttp_server.services.exchanges import Desk
+from ttp_server.services.feed import Bell
+
+MAX_CURSOR = 2**53
+
+
+class ExchangeRoutes:
+    """Routes that hand out bundles."""
+
+    def __init__(self, desk: Desk, bell: Bell, stopping: asyncio.Event) -> None:
+        self._desk = desk
+        self._bell = bell
+        self._stopping = stopping
+
+    async def complete(self, call: Call) -> Response:
+        """Trade (online.md T1 to T9)."""
+        request = messages.decode_complete(call.body)
+        call.exchange = request.manifest.exchange.hex()
+        with self._desk.sequencer.expecting():
+            return _bundle(await in_thread(exchanges.complete, self._desk, request))
+
+    async def status(self, call: Call) -> Response:
+        """What became of an exchange."""
+        request = messages.decode_status(call.body)
+        call.exchange = request.manifest.exchange.hex()
+        with self._desk.sequencer.expecting():
+            return _bundle(await in_thread(exchanges.status, self._desk, request, call.domains))
+
+    async def evidence(self, call: Call) -> Response:
+        """Evidence of one exchange for its parties."""
+        text = call.request.path_params["exchange"]
+        try:
+            exchange = bytes.fromhex(text)
+        except ValueError:
+            exchange = b""
+        if len(exchange) != 32 or text != exchange.hex():
+            raise Malformed("an exchange is named by hM as 64 lower-case hexadecimal digits")
+        call.exchange = text
+        return _bundle(await in_thread(exchanges.evidence, self._desk, exchange, call.domains))
+
+    async def feed(self, call: Call) -> Response:
+        """A page of the feed; waits up to `wait` seconds for the first bundle."""
+        cursor = call.number("cursor", 0, MAX_CURSOR)
+        limit = max(1, call.number("limit", MAX_PAGE, MAX_PAGE))
+        end = asyncio.get_running_loop().time() + call.number("wait", 0, MAX_WAIT)
+        rung = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def ring() -> None:
+            loop.call_soon_threadsafe(rung.set)
+
+        self._bell.listen(ring)
+        try:
+            while True:
+                rung.clear()  # before looking: what is committed after the look rings again
+                page = await in_thread(feed.page, self._desk, call.domains, cursor, limit)
+                left = end - loop.time()
+                if page.bundles or left <= 0 or self._stopping.is_set():
+                    return Response(messages.encode_page(page), media_type=JSON_TYPE)
+                await self._wait(rung, left)
+        finally:
+            self._bell.forget(ring)
+
+    async def _wait(self, rung: asyncio.Event, seconds: float) -> None:
+        waits = [asyncio.ensure_future(rung.wait()), asyncio.ensure_future(self._stopping.wait())]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+def _bundle(bundle: Bundle) -> Response:
+    return Response(bundles.encode(bundle), media_type=JSON_TYPE)

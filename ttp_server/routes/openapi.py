@@ -1,0 +1,141 @@
+"""The OpenAPI 3.1 document, made from the endpoints' one definition; tests hold it against the app."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from shared.api import endpoints as e
+from shared.api.endpoints import JSON_TYPE, NOTE_TYPE, PROBLEM_TYPE, Endpoint
+
+_OCTETS = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "unpadded base64url"}
+_TOKEN = {"type": "string", "description": "compact JWS"}
+_V1 = {"const": 1}
+
+
+def _closed(**members: dict[str, Any]) -> dict[str, Any]:
+    optional = {"nrr", "openings"}
+    required = ["v", *(name for name in members if name not in optional)]
+    properties = {"v": _V1, **members}
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Signed": _closed(token=_TOKEN),
+    "Enrolment": _closed(
+        token={"type": "string"}, request=_OCTETS, domain_cas={"type": "array", "items": _OCTETS, "maxItems": 16}
+    ),
+    "Address": _closed(address={"type": "string", "maxLength": 998}),
+    "Listing": _closed(binding=_TOKEN, domain=_TOKEN),
+    "Complete": _closed(manifest=_OCTETS, nro=_TOKEN, nrr=_TOKEN, escrow=_OCTETS),
+    "Status": _closed(manifest=_OCTETS, nro=_TOKEN),
+    "Bundle": _closed(
+        kind={"const": "secmtp-bundle"},
+        manifest=_OCTETS,
+        nro=_TOKEN,
+        nrr=_TOKEN,
+        token=_TOKEN,
+        salt=_OCTETS,
+        proof=_OCTETS,
+        ledger=_OCTETS,
+    ),
+    "FeedPage": _closed(
+        bundles={"type": "array", "items": _OCTETS, "maxItems": e.MAX_PAGE}, cursor={"type": "integer", "minimum": 0}
+    ),
+    "Consistency": _closed(
+        old={"type": "integer", "minimum": 0},
+        size={"type": "integer", "minimum": 0},
+        hashes={"type": "array", "items": _OCTETS},
+    ),
+    "Problem": {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "step": {"type": "string", "description": "the verification step that failed"},
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
+}
+
+# Endpoint → summary, body, answer (status, schema or media type).
+_ABOUT: dict[str, tuple[str, str | None, tuple[int, str]]] = {
+    e.TTP_RECORD.name: ("The TTP's signed record", None, (200, "Signed")),
+    e.ENROL.name: ("Enrol a node with a token of the operator", "Enrolment", (201, "")),
+    e.PUT_DOMAIN.name: ("Publish a domain's record", "Signed", (201, "")),
+    e.PUT_BINDING.name: ("Publish a key binding", "Signed", (201, "")),
+    e.REVOKE.name: ("Revoke a key of one's own domain", "Signed", (201, "")),
+    e.LOOK_UP.name: ("Look up an address", "Address", (200, "Listing")),
+    e.COMPLETE.name: ("Trade the NRR for s_T", "Complete", (200, "Bundle")),
+    e.STATUS.name: ("Ask what became of an exchange", "Status", (200, "Bundle")),
+    e.EVIDENCE.name: ("Evidence of an exchange for its parties", None, (200, "Bundle")),
+    e.FEED.name: ("What a node's domains are to know, in order", None, (200, "FeedPage")),
+    e.CHECKPOINT.name: ("The newest signed checkpoint", None, (200, NOTE_TYPE)),
+    e.INCLUSION.name: ("The tlog-proof of an entry", None, (200, NOTE_TYPE)),
+    e.CONSISTENCY.name: ("The proof that the ledger only grew", None, (200, "Consistency")),
+    e.OPENAPI.name: ("This document", None, (200, JSON_TYPE)),
+    e.HEALTH.name: ("Whether the process lives", None, (200, "text/plain")),
+    e.READY.name: ("Whether requests can be served", None, (200, "text/plain")),
+    e.METRICS.name: ("Prometheus metrics", None, (200, "text/plain")),
+}
+_QUERY = {
+    e.FEED.name: ("cursor", "wait", "limit"),
+    e.INCLUSION.name: ("size",),
+    e.CONSISTENCY.name: ("size",),
+}
+
+
+def document(version: str) -> dict[str, Any]:
+    """Return the whole document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in e.ALL:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "SecMTP trusted third party", "version": version, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"node": {"type": "http", "scheme": "bearer", "bearerFormat": "secmtp-request+jwt"}},
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    summary, body, (status, answer) = _ABOUT[endpoint.name]
+    problem = {"description": "a problem", "content": {PROBLEM_TYPE: {"schema": _reference("Problem")}}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": summary,
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "responses": {str(status): _answer(answer), "4XX": problem, "5XX": problem},
+    }
+    if endpoint.admits == "nodes" or endpoint is e.ENROL:
+        operation["security"] = [{"node": []}]
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": _reference(body)}}}
+    return operation
+
+
+def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    names = re.findall(r"{(\w+)}", endpoint.path)
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    schema = {"type": "integer", "minimum": 0}
+    return [{"name": name, "in": "query", "schema": schema} for name in _QUERY.get(endpoint.name, ())]
+
+
+def _answer(answer: str) -> dict[str, Any]:
+    if not answer:
+        return {"description": "done"}
+    if answer in SCHEMAS:
+        return {"description": "the answer", "content": {JSON_TYPE: {"schema": _reference(answer)}}}
+    return {"description": "the answer", "content": {answer: {}}}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

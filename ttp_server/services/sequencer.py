@@ -1,0 +1,230 @@
+"""The one writer: it gives every entry its place, commits batches, signs checkpoints, and only then answers.
+
+Whoever waits gets an answer or an error by a deadline; a writer that dies fails everybody and readiness.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from shared.errors import OurFault, SecMTPError, Unavailable
+from shared.evidence.tokens import LedgerPlace
+from shared.ledger.merkle import leaf_hash
+from ttp_server.ports import Clock, Store, StoredEntry, Transaction
+from ttp_server.services.ledger import Ledger
+
+BATCH = 64
+LINGER = 0.005
+WAITING = 1024
+DEADLINE = 30.0
+Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended(Generic[Answer_co]):
+    """A proposal's decision to append one entry. `body` is what the entry's salted hash is over."""
+
+    kind: str
+    entry: bytes
+    salt: bytes
+    body: bytes
+    answer: Answer_co
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[Answer_co]):
+    """A proposal's decision that nothing new happens; `answer` is what is stored."""
+
+    answer: Answer_co
+
+
+class Proposal(Protocol[Answer_co]):
+    """What somebody wants written. `decide` runs inside the transaction, under the writer's lock."""
+
+    def decide(self, transaction: Transaction, place: LedgerPlace) -> Appended[Answer_co] | Answered[Answer_co]:
+        """Read the state, write the rows, return the entry. Raising undoes this proposal alone."""
+
+
+@dataclass(slots=True)
+class _Item:
+    proposal: Proposal[object]
+    future: Future[object] = field(default_factory=Future)
+    answer: object = None
+    error: BaseException | None = None
+
+
+class Sequencer:
+    """Single writer of one ledger."""
+
+    def __init__(
+        self, store: Store, ledger: Ledger, clock: Clock, committed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._committed = committed
+        self._queue: queue.Queue[_Item | None] = queue.Queue(WAITING)
+        self._in_flight = 0
+        self._counting = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
+        self._dead: BaseException | None = None
+
+    def open(self) -> None:
+        """Load and check the ledger, sign what was committed without a checkpoint, start writing (L8)."""
+        with self._store.reading() as stored:
+            self._ledger.load(stored)
+        self._sign_tree()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what waits and stop."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(DEADLINE)
+
+    @property
+    def alive(self) -> bool:
+        """Whether proposals are being written."""
+        return self._thread.is_alive() and self._dead is None
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Announce that a proposal may come from inside: the writer lingers for those, a moment."""
+        with self._counting:
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._in_flight -= 1
+
+    def submit(self, proposal: Proposal[Answer]) -> Answer:
+        """Write a proposal and return its answer, when it is durable and under a stored checkpoint.
+
+        Raises what the proposal raised, or Unavailable: then it may or may not have been written, and
+        asking again tells.
+        """
+        if not self.alive:
+            raise Unavailable("the ledger's writer isn't running; try again later")
+        item = _Item(proposal)
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            raise Unavailable("too many requests are waiting; try again later") from None
+        try:
+            answer: Answer = item.future.result(DEADLINE)  # type: ignore[assignment]
+        except FutureTimeout:
+            raise Unavailable("the ledger's writer didn't answer in time; ask again") from None
+        return answer
+
+    def _run(self) -> None:
+        batch: list[_Item] = []
+        try:
+            while True:
+                batch, stop = self._gather()
+                self._write(batch)
+                if stop:
+                    break
+        except BaseException as error:  # noqa: BLE001  (a writer must not die silently: everybody is told)
+            self._dead = error
+            self._fail(batch)
+
+    def _gather(self) -> tuple[list[_Item], bool]:
+        """Wait for one proposal; take what else is there, lingering only while more is on its way."""
+        batch: list[_Item] = []
+        wait: float | None = None
+        while len(batch) < BATCH:
+            try:
+                item = self._queue.get(timeout=wait)
+            except queue.Empty:
+                return batch, False
+            if item is None:
+                return batch, True
+            batch.append(item)
+            wait = LINGER if self._in_flight > len(batch) else 0.0001
+        return batch, False
+
+    def _write(self, batch: list[_Item]) -> None:
+        if not batch:
+            return
+        try:
+            self._commit(batch)
+        except Exception as error:  # noqa: BLE001  (the database failed: nobody knows whether it committed)
+            for item in batch:
+                if not item.future.done():
+                    item.future.set_exception(Unavailable(f"the ledger couldn't be written: {type(error).__name__}"))
+            return
+        for item in batch:
+            if item.error is not None:
+                item.future.set_exception(item.error)
+            else:
+                item.future.set_result(item.answer)
+        self._committed()
+
+    def _commit(self, batch: list[_Item]) -> None:
+        """Write one batch. Top to bottom is the order of durability (online.md T6 to T9)."""
+        with self._store.writing() as transaction:
+            self._catch_up(transaction)
+            time = max(transaction.last_time(), self._clock.now())
+            leaves: list[bytes] = []
+            for item in batch:
+                self._decide(item, transaction, LedgerPlace(self._ledger.tree.size + len(leaves), time), leaves)
+        # COMMIT was the commit point. A crash before it: nothing happened, nothing was visible, asking
+        # again starts afresh. A crash after it: the outcomes stand; `open` signs the tree at the next
+        # start, and asking again is answered with the stored tokens.
+        self._ledger.tree.stage(leaves).adopt()
+        if self._ledger.snapshot.size != self._ledger.tree.size:
+            self._sign_tree()
+
+    def _decide(self, item: _Item, transaction: Transaction, place: LedgerPlace, leaves: list[bytes]) -> None:
+        try:
+            with transaction.savepoint():
+                decided = item.proposal.decide(transaction, place)
+                if isinstance(decided, Appended):
+                    entry = StoredEntry(
+                        index=place.index,
+                        time=place.time,
+                        kind=decided.kind,
+                        entry=decided.entry,
+                        leaf_hash=leaf_hash(decided.entry),
+                        salt=decided.salt,
+                        body=decided.body,
+                    )
+                    transaction.put_entry(entry)
+        except SecMTPError as error:
+            item.error = error
+            return
+        item.answer = decided.answer
+        if isinstance(decided, Appended):
+            leaves.append(entry.leaf_hash)
+
+    def _catch_up(self, transaction: Transaction) -> None:
+        """Take in entries that were committed though the commit seemed to fail."""
+        missing = list(transaction.leaf_hashes(self._ledger.tree.size))
+        if missing:
+            self._ledger.tree.stage(missing).adopt()
+
+    def _sign_tree(self) -> None:
+        """Sign the committed tree, store the checkpoint, and show it (T8)."""
+        snapshot = self._ledger.sign()
+        with self._store.writing() as transaction:
+            transaction.put_checkpoint(snapshot.size, snapshot.note)
+        self._ledger.publish(snapshot)
+
+    def _fail(self, batch: list[_Item]) -> None:
+        waiting = list(batch)
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if item is not None:
+                waiting.append(item)
+        for item in waiting:
+            if not item.future.done():
+                item.future.set_exception(OurFault("the ledger's writer died; the TTP must be restarted"))

@@ -1,0 +1,65 @@
+"""Settings of the TTP: DIR/ttp.toml, overridden by SECMTP_TTP_…; an unknown key is an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from shared.errors import ConfigurationError
+
+FILE = "ttp.toml"
+NOTICE = 72 * 3600
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SECMTP_TTP_", extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(description="The TTP's name, as certified.", max_length=200)]
+    hosts: Annotated[list[str], Field(description="Host names and addresses in the TLS certificate.")]
+    listen: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8443
+    database: Annotated[str, Field(description="SQLAlchemy URL; empty for SQLite in the data directory.")] = ""
+    notice: Annotated[int, Field(description="How long a revocation is announced before it counts.", ge=0)] = NOTICE
+    requests_per_second: Annotated[int, Field(description="For each enrolled node.", ge=1)] = 500
+    connections: Annotated[int, Field(description="Requests served at once.", ge=1)] = 512
+
+    @property
+    def log(self) -> str:
+        """The origin of the ledger."""
+        return f"{self.name}/ledger"
+
+
+def load(directory: Path) -> Settings:
+    """Read the settings of a directory. Raises ConfigurationError naming each key that is wrong."""
+    path = directory / FILE
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is missing: run `secmtp ttp init --dir {directory}`")
+    try:
+        return Settings(**{**TomlConfigSettingsSource(Settings, path)(), **EnvSettingsSource(Settings)()})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(f"{path}: {wrong}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} isn't TOML: {error}") from error
+
+
+def render(name: str, hosts: list[str], port: int) -> str:
+    """Return the text of a new settings file. JSON's strings and lists are TOML's too."""
+    lines = (
+        "# Settings of the TTP. `secmtp ttp serve --help` says more; unknown keys are refused.",
+        f"name = {json.dumps(name)}",
+        f"hosts = {json.dumps(hosts)}",
+        '# The address to listen on; "" or "0.0.0.0" for all.',
+        'listen = "127.0.0.1"',
+        f"port = {port}",
+        "# SQLAlchemy URL, for example postgresql+psycopg://…; empty for SQLite in the data directory.",
+        'database = ""',
+        "",
+    )
+    return "\n".join(lines)

@@ -1,0 +1,220 @@
+"""The store on SQL: one class for reading, one for writing, the same statements on both databases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from shared.errors import Conflict, Unavailable
+from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange
+from ttp_server.store import tables as t
+
+PAGE = 1000
+
+
+class SqlReading:
+    """Reads on one connection, so in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def exchange(self, exchange: bytes) -> StoredExchange | None:
+        """Return the row of hM, None while it has no outcome."""
+        row = self._first(select(t.exchanges).where(t.exchanges.c.exchange == exchange))
+        return None if row is None else self._exchange(row)
+
+    def revocation(self, key: bytes) -> Revoked | None:
+        """Return the first revocation of a key."""
+        row = self._first(select(t.revocations).where(t.revocations.c.key == key))
+        return None if row is None else Revoked(row["time"], row["effective"])
+
+    def binding(self, address: str) -> BoundKeys | None:
+        """Return the newest binding of an address."""
+        query = select(t.bindings).where(t.bindings.c.address == address).order_by(t.bindings.c.index.desc()).limit(1)
+        row = self._first(query)
+        if row is None:
+            return None
+        return BoundKeys(address, row["token"], row["digest"], (), row["receipt_key"], row["index"])
+
+    def same_person(self, address: str, folded: str) -> str | None:
+        """Return another bound address with the same folded form."""
+        query = select(t.bindings.c.address).where(t.bindings.c.folded == folded, t.bindings.c.address != address)
+        found: str | None = self._connection.scalar(query.limit(1))
+        return found
+
+    def was_bound(self, address: str, key: bytes) -> bool:
+        """Whether a key was ever bound to an address."""
+        known = t.bound_keys.c
+        return bool(self._connection.scalar(select(exists().where(known.key == key, known.address == address))))
+
+    def domain_record(self, domain: str) -> str | None:
+        """Return a domain's record."""
+        found: str | None = self._connection.scalar(select(t.domains.c.record).where(t.domains.c.domain == domain))
+        return found
+
+    def node(self, key_id: bytes) -> Node | None:
+        """Return an enrolled node."""
+        row = self._first(select(t.nodes).where(t.nodes.c.key_id == key_id))
+        return None if row is None else Node(row["key_id"], tuple(json.loads(row["domains"])))
+
+    def feed(self, domains: Sequence[str], after: int, below: int, limit: int) -> list[FeedItem]:
+        """Return feed items of these domains after a cursor whose entries are below a tree size, in order."""
+        query = (
+            select(t.feed.c.cursor, t.exchanges)
+            .join(t.exchanges, t.exchanges.c.exchange == t.feed.c.exchange)
+            .where(t.feed.c.domain.in_(domains), t.feed.c.cursor > after, t.exchanges.c.index < below)
+            .order_by(t.feed.c.cursor)
+            .limit(limit)
+        )
+        return [FeedItem(row["cursor"], self._exchange(row)) for row in self._connection.execute(query).mappings()]
+
+    def last_time(self) -> int:
+        """Return the ledger time of the newest entry, 0 in an empty ledger."""
+        query = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
+        return self._connection.scalar(query) or 0
+
+    def size(self) -> int:
+        """Return the number of entries."""
+        return self._connection.scalar(select(func.count()).select_from(t.entries)) or 0
+
+    def leaf_hashes(self, start: int) -> Iterable[bytes]:
+        """Yield leaf hashes in order from an index on."""
+        query = select(t.entries.c.leaf_hash).where(t.entries.c.index >= start).order_by(t.entries.c.index)
+        yield from self._connection.scalars(query)
+
+    def entries(self) -> Iterable[StoredEntry]:
+        """Yield all entries in order, a page at a time."""
+        start = 0
+        while True:
+            query = select(t.entries).where(t.entries.c.index >= start).order_by(t.entries.c.index).limit(PAGE)
+            rows = [StoredEntry(**row) for row in self._connection.execute(query).mappings()]
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            start = rows[-1].index + 1
+
+    def newest_checkpoint(self) -> tuple[int, bytes] | None:
+        """Return size and note of the newest stored checkpoint."""
+        row = self._first(select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1))
+        return None if row is None else (row["size"], row["note"])
+
+    def _exchange(self, row: RowMapping) -> StoredExchange:
+        query = select(t.feed.c.domain).where(t.feed.c.exchange == row["exchange"]).order_by(t.feed.c.cursor)
+        members = {name: row[name] for name in t.exchanges.c.keys()}  # noqa: SIM118  (columns aren't a dict)
+        return StoredExchange(**members, domains=tuple(self._connection.scalars(query)))
+
+    def _first(self, query: object) -> RowMapping | None:
+        return self._connection.execute(query).mappings().first()  # type: ignore[call-overload,no-any-return]
+
+
+class SqlTransaction(SqlReading):
+    """Writes on one connection, under the writer's lock."""
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what happens inside when it raises, and nothing else."""
+        try:
+            with self._connection.begin_nested():
+                yield
+        except IntegrityError as error:
+            raise Conflict("it exists already in another form; the first one stands") from error
+
+    def put_entry(self, entry: StoredEntry) -> None:
+        """Append a ledger entry."""
+        self._connection.execute(t.entries.insert().values({name: getattr(entry, name) for name in entry.__slots__}))
+
+    def put_exchange(self, exchange: StoredExchange) -> None:
+        """Write the row of hM and its places in the feeds. Fails if there is one."""
+        members = {name: getattr(exchange, name) for name in exchange.__slots__ if name != "domains"}
+        self._connection.execute(t.exchanges.insert().values(members))
+        for domain in exchange.domains:
+            self._connection.execute(t.feed.insert().values(domain=domain, exchange=exchange.exchange))
+
+    def put_binding(self, binding: BoundKeys, folded: str) -> None:
+        """Write a binding and its keys."""
+        self._connection.execute(
+            t.bindings.insert().values(
+                digest=binding.digest,
+                address=binding.address,
+                folded=folded,
+                token=binding.token,
+                receipt_key=binding.receipt_key,
+                index=binding.index,
+            )
+        )
+        for key in binding.keys:
+            self._upsert(t.bound_keys, {"key": key, "address": binding.address}, ("key", "address"))
+
+    def put_revocation(self, key: bytes, revoked: Revoked, index: int) -> None:
+        """Write a revocation."""
+        values = {"key": key, "index": index, "time": revoked.time, "effective": revoked.effective}
+        self._connection.execute(t.revocations.insert().values(values))
+
+    def put_domain(self, domain: str, record: str) -> None:
+        """Write or replace a domain's record."""
+        self._upsert(t.domains, {"domain": domain, "record": record}, ("domain",))
+
+    def put_node(self, node: Node) -> None:
+        """Write or replace an enrolled node."""
+        self._upsert(t.nodes, {"key_id": node.key_id, "domains": json.dumps(node.domains)}, ("key_id",))
+
+    def put_enrolment_token(self, digest: bytes, domains: Sequence[str], expires: int) -> None:
+        """Write an enrolment token by its digest."""
+        values = {"digest": digest, "domains": json.dumps(list(domains)), "expires": expires}
+        self._connection.execute(t.enrolment_tokens.insert().values(values))
+
+    def take_enrolment_token(self, digest: bytes, key_id: bytes, now: int) -> tuple[str, ...] | None:
+        """Use an enrolment token; the same key may use it again, so that a lost answer can be repeated."""
+        row = self._first(select(t.enrolment_tokens).where(t.enrolment_tokens.c.digest == digest))
+        if row is None or now >= row["expires"] or row["used_by"] not in (None, key_id):
+            return None
+        used = t.enrolment_tokens.update().where(t.enrolment_tokens.c.digest == digest).values(used_by=key_id)
+        self._connection.execute(used)
+        return tuple(json.loads(row["domains"]))
+
+    def put_checkpoint(self, size: int, note: bytes) -> None:
+        """Store a signed checkpoint."""
+        self._upsert(t.checkpoints, {"size": size, "note": note}, ("size",))
+
+    def _upsert(self, table: Table, values: dict[str, object], keys: tuple[str, ...]) -> None:
+        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(table).values(values)
+        rest = {name: value for name, value in values.items() if name not in keys}
+        if rest:
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        self._connection.execute(statement)
+
+
+class SqlStore:
+    """The database behind both."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def reading(self) -> Iterator[SqlReading]:
+        """Read one consistent state."""
+        with _database_errors(), self._engine.connect() as connection, connection.begin():
+            yield SqlReading(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlTransaction]:
+        """Write under the writer's lock; commit at the end, roll back on an exception."""
+        engine = self._engine.execution_options(writing=True)
+        with _database_errors(), engine.connect() as connection, connection.begin():
+            yield SqlTransaction(connection)
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise Unavailable(f"the database failed: {type(error.orig).__name__}") from error
