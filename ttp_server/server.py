@@ -20,7 +20,7 @@ from ttp_server.app import TTP, build
 from ttp_server.custody.keys import key_file
 from ttp_server.settings import Settings
 
-GRACE = 5
+GRACE = 2
 KEEP_ALIVE = 75
 BACKLOG = 512
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
-
-import migrations
 
 BUSY = 15_000
 
@@ -26,7 +24,7 @@ def open_engine(url: str) -> Engine:
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the database to a revision."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent / "ttp"))
+    config.set_main_option("script_location", str(files("migrations") / "ttp"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
