@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
@@ -30,6 +31,19 @@ MAX_CERTIFICATE = 8 * 1024
 MAX_ROOTS = 16
 MAX_INSTANT = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that X.509 can say
 CACHED_PATHS = 2048
+# What the library was seen to raise on strange certificates, whatever its documentation says. `Warning` is for
+# programs that turn warnings into errors, as our tests do.
+LIBRARY_ERRORS = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    Warning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,7 @@ class TrustRoot:
         """Read one or several PEM certificates."""
         try:
             found = x509.load_pem_x509_certificates(pem)
-        except Exception as error:  # the library raises many unrelated types on garbage
+        except LIBRARY_ERRORS as error:
             raise ConfigurationError("the trust root isn't a file of PEM certificates") from error
         return cls(tuple(certificate.public_bytes(Encoding.DER) for certificate in found))
 
@@ -127,7 +141,7 @@ def reading(step: str) -> Iterator[None]:
         raise
     except SecMTPError as error:
         raise EvidenceFault(step, error.message) from error
-    except Exception as error:  # ValueError, TypeError, DuplicateExtension, UnsupportedGeneralNameType, …
+    except LIBRARY_ERRORS as error:
         raise EvidenceFault(step, f"the certificate can't be read: {type(error).__name__}") from error
 
 
@@ -227,7 +241,7 @@ def _library_errors() -> Iterator[None]:
         yield
     except verification.VerificationError:
         raise
-    except Exception as error:  # a key or a name that the verifier can't even look at
+    except LIBRARY_ERRORS as error:  # a key or a name that the verifier can't even look at
         raise EvidenceFault(CHAIN, f"the chain can't be checked: {type(error).__name__}") from error
 
 
@@ -285,7 +299,7 @@ def _root(der: bytes) -> x509.Certificate:
         extensions = certificate.extensions
         authority = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         signs = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except Exception as error:  # InvalidSignature, ExtensionNotFound and what `_parse` says
+    except (EvidenceFault, InvalidSignature, *LIBRARY_ERRORS) as error:
         raise ConfigurationError(f"a trust root isn't a self-signed {P256} CA certificate: {error}") from error
     if not authority or not signs:
         raise ConfigurationError("a trust root's certificate isn't that of a CA")

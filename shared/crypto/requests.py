@@ -19,7 +19,7 @@ from shared.crypto import issuance
 from shared.crypto.certificates import MAX_NAMES, VerifiedCertificate, VerifiedDomainCA, verify_chain, verify_domain_ca
 from shared.crypto.issuance import Issuer, Validity
 from shared.crypto.keys import P256, SigningKey, VerifyingKey, kind_of
-from shared.crypto.paths import MAX_CERTIFICATE, TrustRoot
+from shared.crypto.paths import LIBRARY_ERRORS, MAX_CERTIFICATE, TrustRoot
 from shared.crypto.purposes import RULES, Purpose
 from shared.encoding import base64url, canonical
 from shared.encoding.fields import Fields
@@ -248,7 +248,7 @@ def _proven_key(csrs: Fields, slot: str, kind: str, wanted: Sequence[x509.Extens
     try:
         csr = x509.load_der_x509_csr(der)
         signed, key, asked = csr.is_signature_valid, csr.public_key(), [one.value for one in csr.extensions]
-    except Exception as error:  # the library raises many unrelated types on garbage
+    except LIBRARY_ERRORS as error:
         raise Malformed(f"the CSR for {slot} can't be read: {type(error).__name__}") from error
     if not isinstance(key, VerifyingKey) or kind_of(key) != kind:
         raise Malformed(f"the CSR for {slot} has a key of type {type(key).__name__}, expected {kind}")
