@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from shared.api.authorization import Request as AuthorizedRequest
 from shared.api.endpoints import JSON_TYPE, Endpoint
-from shared.errors import Malformed, OurFault, SecMTPError, TooLarge
+from shared.errors import Malformed, OurFault, SecMTPError, TooLarge, Unavailable
 from ttp_server.ports import Node
 from ttp_server.routes.problems import of_error, problem
 from ttp_server.services.nodes import Gate
@@ -124,7 +124,7 @@ async def _answer(call: Call, handler: Handler, telemetry: Telemetry) -> Respons
     except HTTPException:
         raise
     except SecMTPError as error:
-        if isinstance(error, OurFault):
+        if isinstance(error, OurFault) and not isinstance(error, Unavailable):
             telemetry.failed(call, error)
         return of_error(error)
     except Exception as error:  # noqa: BLE001  (the edge: nothing of it may reach the client)

@@ -64,7 +64,7 @@ class RateLimit:
         """Take one request from the node's bucket. Raises Unavailable when it is empty."""
         with self._lock:
             left, last = self._buckets.get(key_id, (float(BURST), now))
-            left = min(float(BURST), left + (now - last) * self._rate)
+            left = min(float(BURST), left + max(0, now - last) * self._rate)  # clocks may go back
             if left < 1:
                 raise Unavailable("too many requests from this node; try again later")
             self._buckets[key_id] = (left - 1, now)

@@ -1,0 +1,221 @@
+"""A TTP served over real HTTPS in this process, with a clock to push, and nodes that ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from shared.api import messages
+from shared.api.authorization import Request, authorize
+from shared.api.messages import CompleteRequest, Enrolment, StatusRequest
+from shared.commands.files import write_public
+from shared.crypto import requests
+from shared.crypto.certificates import Purpose, TrustRoot
+from shared.crypto.keys import HpkePublicKey
+from shared.crypto.shares import Shares
+from shared.crypto.stream import encrypt
+from shared.encoding.labels import blob_digest
+from shared.evidence.binding import BindingContent, sign_binding
+from shared.evidence.composition import Secrets, compose
+from shared.evidence.manifest import NamedTTP
+from shared.evidence.records import DomainRecord, sign_domain, verify_ttp
+from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
+from ttp_server import setup
+from ttp_server.app import TTP, build
+from ttp_server.custody.keys import key_file
+from ttp_server.server import tls_context
+from ttp_server.settings import load
+
+
+class PushedClock:
+    """A clock that moves when it is pushed."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self.time = now
+
+    def now(self) -> int:
+        """Return the time it was pushed to."""
+        return self.time
+
+    def random(self, octets: int) -> bytes:
+        """Return fresh octets."""
+        return secrets.token_bytes(octets)
+
+
+class NodeClient:
+    """A node as the TTP sees it: a request key, certified for its mail domains."""
+
+    def __init__(self, served: Served, *domains: str) -> None:
+        self._served = served
+        self.domains = domains
+        self.key = ed25519.Ed25519PrivateKey.generate()
+        self.certificate = served.parties.root.leaf(Purpose.NODE_REQUEST, domains, self.key)
+
+    def authorization(self, method: str, target: str, body: bytes, **changed: Any) -> str:
+        """Sign a request."""
+        now = changed.get("now", self._served.clock.now())
+        serial = changed.get("serial", secrets.token_bytes(16))
+        audience = changed.get("audience", "ttp.example")
+        return authorize(Request(method, target, body), audience, now, serial, self.key, [self.certificate])
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> httpx.Response:
+        """Send a signed request."""
+        signed = {"Authorization": self.authorization(method, target, body)}
+        if method == "POST":
+            signed["Content-Type"] = "application/json"
+        return self._served.client.request(method, target, content=body, headers={**signed, **headers})
+
+    def enrol(self, authority: Domain) -> httpx.Response:
+        """Enrol with a fresh token."""
+        token = setup.create_enrolment_token(
+            self._served.directory, domains=self.domains, now=self._served.clock.now(), lifetime=3600
+        )
+        enrolment = Enrolment(token, self.certificate, (authority.certificate,))
+        return self.ask("POST", "/v1/nodes", messages.encode_enrolment(enrolment))
+
+    def publish(self, user: User, authority: Domain) -> httpx.Response:
+        """Publish a domain record and a user's binding."""
+        record = DomainRecord(authority.name, "localhost", 2525, user.hpke.public, ("online",), NOW)
+        signed = sign_domain(record, authority.key, authority.certificate)
+        assert self.ask("POST", "/v1/domains", messages.encode_signed(signed)).status_code == 201
+        return self.ask("POST", "/v1/bindings", messages.encode_signed(binding_of(user, authority)))
+
+    def complete(self, exchange: Exchange, **changed: Any) -> httpx.Response:
+        """Ask for the trade."""
+        values = {"nro": exchange.nro, "nrr": exchange.nrr, "escrow": exchange.sealed.escrow, **changed}
+        body = messages.encode_complete(CompleteRequest(values.pop("manifest", exchange.manifest), **values))
+        return self.ask("POST", "/v1/exchanges/complete", body)
+
+    def status(self, exchange: Exchange) -> httpx.Response:
+        """Ask for the status."""
+        body = messages.encode_status(StatusRequest(exchange.manifest, exchange.nro))
+        return self.ask("POST", "/v1/exchanges/status", body)
+
+    def feed(self, cursor: int = 0, wait: int = 0, limit: int = 100) -> messages.FeedPage:
+        """Ask for a page of the feed."""
+        answer = self.ask("GET", f"/v1/feed?cursor={cursor}&wait={wait}&limit={limit}")
+        assert answer.status_code == 200, answer.text
+        return messages.decode_page(answer.content, limit=limit)
+
+
+def binding_of(user: User, authority: Domain, predecessor: bytes | None = None, issued: int = NOW) -> str:
+    """Sign a user's binding."""
+    content = BindingContent(
+        user.address,
+        user.origin_chain[0],
+        user.receipt_chain[0],
+        user.hpke.public,
+        "on_delivery",
+        issued,
+        predecessor,
+    )
+    return sign_binding(content, authority.key, authority.certificate)
+
+
+class Served:
+    """Everything around one TTP in a directory. `restart` serves the same directory anew."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "ttp"
+        self.clock = PushedClock()
+        self.parties = Parties()
+        self._make_directory(directory)
+        self.ttp: TTP
+        self.client: httpx.Client
+        self._server: uvicorn.Server
+        self._thread: threading.Thread
+
+    def _make_directory(self, place: Path) -> None:
+        root = self.parties.root
+        setup.initialise(self.directory, name="ttp.example", hosts=["localhost"], now=self.clock.now())
+        request = requests.decode_request((self.directory / setup.REQUEST).read_bytes())
+        serials = range(100, 100 + requests.count(request))
+        issued = requests.issue(request, root.issuer, list(serials), self.clock.now())
+        (place / "root.pem").write_text(ssl.DER_cert_to_PEM_cert(root.certificate))
+        write_public(place / "issued.json", requests.encode_certificates(issued))
+        setup.install_certificates(self.directory, place / "issued.json", place / "root.pem", now=self.clock.now())
+
+    def start(self) -> None:
+        """Build and serve."""
+        self.ttp = build(self.directory, load(self.directory), self.clock)
+        config = uvicorn.Config(
+            self.ttp.app, host="localhost", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
+        config.load()
+        config.ssl = tls_context(self.ttp.keys.tls_certificate, key_file(self.directory, Purpose.TTP))
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the TTP didn't start"
+            threading.Event().wait(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        # Certificates in this world are of its clock's time, which TLS doesn't know: only the name of
+        # the root is left to TLS here; tests of TLS itself have certificates of today.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.client = httpx.Client(base_url=f"https://localhost:{port}", verify=context, timeout=40)
+
+    def stop(self) -> None:
+        """End serving and writing."""
+        self.client.close()
+        self.ttp.stopping.set()
+        self._server.should_exit = True
+        self._thread.join(10)
+        self.ttp.close()
+
+    def restart(self) -> None:
+        """Serve the same directory anew, as after a crash or an upgrade."""
+        self.stop()
+        self.start()
+
+    def named(self, kem: str = "X25519") -> NamedTTP:
+        """This TTP as a sender would name it, from its own signed record."""
+        token = messages.decode_signed(self.client.get("/v1/ttp").content, "TTP record")
+        verified = verify_ttp(token, self.parties.trust, self.clock.now())
+        epoch = verified.epoch_for(NOW, kem)
+        record = verified.record
+        return NamedTTP(
+            record.name, record.log, verified.nrd.key_id, verified.ledger.key_id, epoch.key.key_id, epoch.epoch
+        )
+
+    def exchange(self, content: bytes, **core: Any) -> Exchange:
+        """Make an exchange from Alice to Bob that names this TTP."""
+        parties = self.parties
+        made = replace(parties.core(content), **{"ttp": self.named(), "nonce": secrets.token_bytes(32), **core})
+        drawn = Secrets(Shares.draw(), secrets.token_bytes(32))
+        ciphertext = b"".join(encrypt(drawn.content_key, [content]))
+        manifest, sealed = compose(made, drawn, blob_digest(ciphertext), parties.bob.hpke.public, self.escrow())
+        return parties.signed(manifest, sealed, drawn, ciphertext)
+
+    def escrow(self) -> HpkePublicKey:
+        """The X25519 escrow key that is offered."""
+        return next(epoch.key for epoch in self.ttp.desk.custody.epochs() if epoch.key.kind == "X25519")
+
+    @property
+    def trust(self) -> TrustRoot:
+        """The trust root."""
+        return self.parties.trust
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[Served]:
+    """Serve a TTP with two enrolled nodes, `a` and `b`."""
+    world = Served(directory)
+    world.start()
+    try:
+        yield world
+    finally:
+        world.stop()
