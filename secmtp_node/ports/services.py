@@ -1,0 +1,206 @@
+"""The node's surroundings besides the store: files, keys, the TTP, the way to a peer, mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from secmtp_node.ports.values import KeyUse, StoredFile, UserKey, Verifier
+from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.crypto.keys import HpkePrivateKey
+from shared.evidence.bundle import Bundle
+
+Clock = Callable[[], int]
+Draw = Callable[[int], bytes]
+
+
+class Files(Protocol):
+    """Large octets beside the database. A file is durable when `write` returns; a row names it afterwards."""
+
+    def write(self, pieces: Iterable[bytes]) -> StoredFile:
+        """Write a new file and make it durable (file and folder fsynced)."""
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        """Yield the octets in pieces. Raises Unavailable when the file isn't there."""
+
+    def discard(self, file: StoredFile) -> None:
+        """Remove a file that no row names."""
+
+
+class AtRest(Protocol):
+    """Seals short secrets in the database under the master key, which isn't in the database."""
+
+    def seal(self, secret: bytes, what: str, about: bytes) -> bytes:
+        """Seal a secret; `what` and `about` must be the same to open it."""
+
+    def open(self, sealed: bytes, what: str, about: bytes) -> bytes:
+        """Open what `seal` gave. Raises ConfigurationError under another master key."""
+
+    def fingerprint(self, *parts: bytes) -> bytes:
+        """Return a keyed digest: 32 octets that tell nothing without the master key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningPair:
+    """A private key that signs tokens, and its chain (DER, leaf first, without the root)."""
+
+    key: Ed25519PrivateKey = field(repr=False)
+    chain: tuple[bytes, ...]
+
+
+class Vault(Protocol):
+    """Opens users' keys. What only the login opens can't be opened with anything the node stores."""
+
+    def origin(self, key: UserKey, client_key: bytes) -> SigningPair:
+        """Open an origin key with the ClientKey that a login yielded."""
+
+    def receipt(self, key: UserKey) -> SigningPair:
+        """Open a delegated receipt key. Raises Forbidden without delegation."""
+
+    def hpke(self, key: UserKey) -> HpkePrivateKey:
+        """Open a delegated HPKE key. Raises Forbidden without delegation."""
+
+
+class Passwords(Protocol):
+    """Checks passwords and SCRAM proofs against verifiers, at the same cost for unknown users."""
+
+    def fake(self, address: str) -> Verifier:
+        """Return the verifier of an unknown address: always the same one, fitting no password."""
+
+    def by_password(self, password: str, verifier: Verifier) -> bytes | None:
+        """Return the ClientKey of a right password."""
+
+    def by_proof(self, proof: bytes, auth_message: bytes, verifier: Verifier) -> bytes | None:
+        """Return the ClientKey of a right SCRAM proof (RFC 5802 §3)."""
+
+    def answer(self, auth_message: bytes, verifier: Verifier) -> bytes:
+        """Return the ServerSignature."""
+
+
+class TTP(Protocol):
+    """A TTP's HTTP API. Raises Unavailable for whatever may work later, else the fault that it answered."""
+
+    @property
+    def name(self) -> str:
+        """The TTP's name, which is in its certificates and in manifests."""
+
+    def record(self) -> str:
+        """Return its signed record."""
+
+    def enrol(self, enrolment: Enrolment) -> None:
+        """Enrol this node."""
+
+    def put_domain(self, token: str) -> None:
+        """Publish a domain record."""
+
+    def put_binding(self, token: str) -> None:
+        """Publish a key binding."""
+
+    def look_up(self, address: str) -> Listing:
+        """Return the binding and domain record of an address. Raises NotFound."""
+
+    def complete(self, request: CompleteRequest) -> Bundle:
+        """Trade; the answer may also be EXPIRED or INVALID."""
+
+    def status(self, request: StatusRequest) -> Bundle:
+        """Return the outcome. Raises NotFound while there is none, which is no evidence."""
+
+    def feed(self, cursor: int, wait: int) -> FeedPage:
+        """Return what happened after `cursor`; waits up to `wait` seconds for the first item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where to bring envelopes for a mail domain."""
+
+    domain: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is brought to a peer. `ciphertext` gives the octets anew each time it is called."""
+
+    exchange: bytes
+    sender: str
+    recipient: str
+    head: bytes
+    ciphertext: Callable[[], Iterable[bytes]]
+    octets: int
+    date: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The peer answered 250: it has the envelope."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The peer answered 5yz: the same envelope won't be taken later either."""
+
+    reply: str
+
+
+class Carrier(Protocol):
+    """Brings envelopes to peers over SMTP and TLS with certificates on both sides."""
+
+    def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope. Raises Unavailable for 4yz, no connection or no reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message for a mailbox; `name` decides the file name, so that a repetition is seen."""
+
+    address: str
+    name: str
+    pieces: Iterable[bytes]
+
+
+class Mailboxes(Protocol):
+    """Users' mailboxes. A message is visible in whole or not at all."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Put a message into a mailbox, once for each name. What `pieces` raises leaves nothing visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Facts of a report to a sender. `bundle` is set for a receipt, or for a failure proven by a token."""
+
+    exchange: bytes
+    sender: str
+    recipient: str
+    outcome: str
+    reason: str
+    accepted: int
+    time: int
+    bundle: Bundle | None
+    headers: bytes
+
+
+class Reports(Protocol):
+    """Writes reports as messages."""
+
+    def receipt(self, report: Report) -> Iterable[bytes]:
+        """Return the multipart/report of a receipt, with the bundle attached."""
+
+    def failure(self, report: Report) -> Iterable[bytes]:
+        """Return the delivery status notification of a failure (RFC 3464)."""
+
+
+class Events(Protocol):
+    """Tells operators. Nothing secret and no message content is ever handed in."""
+
+    def __call__(self, event: str, **facts: object) -> None:
+        """Log an event."""
+
+
+USES: Collection[KeyUse] = tuple(KeyUse)
