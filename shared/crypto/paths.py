@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -248,12 +249,11 @@ def _library_errors() -> Iterator[None]:
 def _explain(
     roots: Sequence[x509.Certificate], chain: Sequence[x509.Certificate], at: int, error: Exception
 ) -> EvidenceFault:
-    """Name the step: C3 if the path would hold at a moment when all its certificates are valid, else C2."""
+    """Name the step: C3 if the path would hold but for its dates, else C2."""
     for root in roots:
         members = (*chain, root)
         outside = _outside(members, at)
-        common = max(seconds(member.not_valid_before_utc) for member in members)
-        if outside is not None and _holds(root, chain, common):
+        if outside is not None and _holds_at_some_time(root, chain):
             return EvidenceFault(VALIDITY, _says_when(members.index(outside), outside, at))
     issuer = chain[-1].issuer
     if all(issuer != known.subject for known in (*roots, *chain)):
@@ -261,11 +261,17 @@ def _explain(
     return EvidenceFault(CHAIN, f"no path from this chain to the trusted root: {_shortened(str(error))}")
 
 
-def _holds(root: x509.Certificate, chain: Sequence[x509.Certificate], at: int) -> bool:
-    """Whether the path would hold then. It only chooses the words of a refusal, it never accepts anything."""
+def _holds_at_some_time(root: x509.Certificate, chain: Sequence[x509.Certificate]) -> bool:
+    """Whether the path holds but for its dates. It only chooses the words of a refusal, it accepts nothing."""
+    members = (*chain, root)
+    start = max(seconds(member.not_valid_before_utc) for member in members)
     try:
-        _verify((root,), chain, at)
-    except (verification.VerificationError, EvidenceFault):
+        if _outside(members, start) is None:
+            _verify((root,), chain, start)
+        else:  # never all valid at once: no instant to ask the verifier about
+            for issued, issuer in pairwise(members):
+                issued.verify_directly_issued_by(issuer)
+    except (verification.VerificationError, EvidenceFault, InvalidSignature, *LIBRARY_ERRORS):
         return False
     return True
 
