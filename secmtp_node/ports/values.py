@@ -29,6 +29,8 @@ class StoredFile:
 class Letter:
     """One accepted submission. `reports` is where reports go, None for a null reverse path.
 
+    `headers` is the head of the content, bounded, for reports to the sender.
+
     `fingerprint` is a keyed digest of login, envelope and octets, by which a repetition is recognised.
     """
 
@@ -37,6 +39,7 @@ class Letter:
     reports: str | None
     accepted: int
     fingerprint: bytes
+    headers: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The node's database (SQLAlchemy Core) and the files beside it."""

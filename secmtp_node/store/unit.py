@@ -1,0 +1,167 @@
+"""One transaction: letters, exchanges of both directions, jobs, and the rooms of records.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from secmtp_node.ports.values import Incoming, Job, Letter, Outgoing, Task
+from secmtp_node.store import rows
+from secmtp_node.store import tables as t
+from secmtp_node.store.records import SqlDirectory, SqlEvidence
+from secmtp_node.store.users import SqlUsers
+from shared.errors import NotFound
+from shared.exchange import recipient, sender
+
+
+class SqlLetters:
+    """Accepted submissions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, fingerprint: bytes, since: int) -> Letter | None:
+        """Return the letter of this fingerprint that was accepted at or after `since`."""
+        query = select(t.letters).where(t.letters.c.fingerprint == fingerprint, t.letters.c.accepted >= since)
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else _letter(row)
+
+    def add(self, letter: Letter) -> None:
+        """Add a letter."""
+        values = {name: getattr(letter, name) for name in letter.__slots__}
+        self._connection.execute(t.letters.insert().values(values))
+
+    def get(self, letter: bytes) -> Letter:
+        """Return a letter. Raises NotFound."""
+        row = self._connection.execute(select(t.letters).where(t.letters.c.id == letter)).mappings().first()
+        if row is None:
+            raise NotFound("no such letter")
+        return _letter(row)
+
+
+class SqlOutgoing:
+    """The sender's side."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, exchange: Outgoing) -> None:
+        """Add an exchange. Raises Conflict when hM is there."""
+        query = select(func.count()).select_from(t.outgoing).where(t.outgoing.c.letter == exchange.letter)
+        values = {**rows.sealed_values(exchange), "letter": exchange.letter, "reply": exchange.reply}
+        position = self._connection.scalar(query)
+        self._connection.execute(t.outgoing.insert().values({**values, "position": position}))
+
+    def find(self, exchange: bytes) -> Outgoing | None:
+        """Return an exchange, None when there is none."""
+        row = self._connection.execute(select(t.outgoing).where(t.outgoing.c.exchange == exchange)).mappings().first()
+        return None if row is None else rows.outgoing(row)
+
+    def of_letter(self, letter: bytes) -> Sequence[Outgoing]:
+        """Return the exchanges of a letter in the order of submission."""
+        query = select(t.outgoing).where(t.outgoing.c.letter == letter).order_by(t.outgoing.c.position)
+        return [rows.outgoing(row) for row in self._connection.execute(query).mappings()]
+
+    def move(self, exchange: bytes, state: sender.State, reply: str | None = None) -> None:
+        """Set the state, and what the peer replied unless None."""
+        values: dict[str, Any] = {"state": state.value}
+        if reply is not None:
+            values["reply"] = reply
+        self._connection.execute(t.outgoing.update().where(t.outgoing.c.exchange == exchange).values(values))
+
+    def overdue(self, now: int, limit: int) -> Sequence[bytes]:
+        """Return exchanges that wait for evidence although `expires` has passed."""
+        waiting = [sender.State.QUEUED.value, sender.State.SENT.value]
+        query = select(t.outgoing.c.exchange).where(t.outgoing.c.state.in_(waiting), t.outgoing.c.expires <= now)
+        return list(self._connection.scalars(query.limit(limit)))
+
+
+class SqlIncoming:
+    """The recipient's side."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, exchange: Incoming) -> None:
+        """Add an exchange. Raises Conflict when hM is there."""
+        values = {**rows.sealed_values(exchange), "nrr": exchange.nrr, "accepted": exchange.accepted}
+        self._connection.execute(t.incoming.insert().values({**values, "peer": exchange.peer}))
+
+    def find(self, exchange: bytes) -> Incoming | None:
+        """Return an exchange, None when there is none."""
+        row = self._connection.execute(select(t.incoming).where(t.incoming.c.exchange == exchange)).mappings().first()
+        return None if row is None else rows.incoming(row)
+
+    def move(self, exchange: bytes, state: recipient.State) -> None:
+        """Set the state."""
+        change = t.incoming.update().where(t.incoming.c.exchange == exchange).values(state=state.value)
+        self._connection.execute(change)
+
+    def open_ones(self, limit: int) -> Sequence[bytes]:
+        """Return exchanges that are SIGNED or HAVE."""
+        states = [recipient.State.SIGNED.value, recipient.State.HAVE.value]
+        query = select(t.incoming.c.exchange).where(t.incoming.c.state.in_(states)).limit(limit)
+        return list(self._connection.scalars(query))
+
+
+class SqlJobs:
+    """What is to be done, and when. Taking a job hides it by moving its due time: a crash loses nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, task: Task, exchange: bytes, due: int) -> None:
+        """Have it done at `due`, or earlier if it is there already with an earlier time."""
+        key = (t.jobs.c.task == task.value, t.jobs.c.exchange == exchange)
+        row = self._connection.execute(select(t.jobs.c.due).where(*key)).first()
+        if row is None:
+            values = {"task": task.value, "exchange": exchange, "due": due, "attempts": 0, "reason": ""}
+            self._connection.execute(t.jobs.insert().values(values))
+        elif due < row.due:
+            self._connection.execute(t.jobs.update().where(*key).values(due=due))
+
+    def take(self, now: int, lease: int) -> Job | None:
+        """Take the job that is due longest, hide it from others for `lease` seconds and count the attempt."""
+        query = select(t.jobs).where(t.jobs.c.due <= now).order_by(t.jobs.c.due).limit(1)
+        row = self._connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        job = Job(Task(row["task"]), row["exchange"], row["due"], row["attempts"])
+        self._set(job.task, job.exchange, due=now + lease, attempts=job.attempts + 1)
+        return job
+
+    def postpone(self, job: Job, due: int, reason: str) -> None:
+        """Have a taken job done again at `due`."""
+        self._set(job.task, job.exchange, due=due, reason=reason[:500])
+
+    def finish(self, task: Task, exchange: bytes) -> None:
+        """Forget a job."""
+        self._connection.execute(t.jobs.delete().where(t.jobs.c.task == task.value, t.jobs.c.exchange == exchange))
+
+    def next_due(self) -> int | None:
+        """Return when the next job is due, None without jobs."""
+        due: int | None = self._connection.scalar(select(func.min(t.jobs.c.due)))
+        return due
+
+    def _set(self, task: Task, exchange: bytes, **values: Any) -> None:
+        key = (t.jobs.c.task == task.value, t.jobs.c.exchange == exchange)
+        self._connection.execute(t.jobs.update().where(*key).values(values))
+
+
+class SqlUnit:
+    """One transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.letters = SqlLetters(connection)
+        self.outgoing = SqlOutgoing(connection)
+        self.incoming = SqlIncoming(connection)
+        self.jobs = SqlJobs(connection)
+        self.evidence = SqlEvidence(connection)
+        self.directory = SqlDirectory(connection)
+        self.users = SqlUsers(connection)
+
+
+def _letter(row: RowMapping) -> Letter:
+    return Letter(**{name: row[name] for name in Letter.__slots__})
