@@ -29,8 +29,7 @@ class StoredFile:
 class Letter:
     """One accepted submission. `reports` is where reports go, None for a null reverse path.
 
-    `headers` is the head of the content, bounded, for reports to the sender.
-
+    `headers` is the head of the content, bounded and sealed at rest, for reports to the sender.
     `fingerprint` is a keyed digest of login, envelope and octets, by which a repetition is recognised.
     """
 
