@@ -1,1 +1,1 @@
-"""What a node does: submit, carry, accept, trade, deliver, report. Decisions only, no sockets, files or clocks."""
+"""The node's use cases, one a file. They know no framework, database, socket, file or clock."""

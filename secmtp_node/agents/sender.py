@@ -1,249 +1,189 @@
-"""Submission: from octets and a login to exchanges that are durable (online.md S1 to S3).
-
-Everything for all recipients is committed in one transaction with the letter; the program hears 250
-after it. A submission that is repeated because the 250 was lost gives the same exchanges.
-"""
+"""Submission: from an ordinary message to exchanges that are durable (docs/protocols/online.md S1 to S3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from secmtp_node.agents.directory import Directory, Known
-from secmtp_node.agents.login import Login
-from secmtp_node.ports.services import AtRest, Draw, Events, Files
-from secmtp_node.ports.store import Store, Unit
-from secmtp_node.ports.values import Letter, Outgoing, StoredFile, Task
-from shared.crypto import shares, stream, suites
+from secmtp_node.agents.addresses import Addressee
+from secmtp_node.agents.desk import Desk
+from secmtp_node.ports.services import Login, SigningPair, Submitted
+from secmtp_node.ports.values import KeyUse, Letter, Outgoing, StoredFile, Task
+from shared.crypto import suites
+from shared.crypto.keys import key_id
 from shared.crypto.shares import Shares
-from shared.encoding.labels import H
-from shared.errors import Forbidden, Malformed, PeerFault
-from shared.evidence.composition import Secrets, compose
+from shared.crypto.stream import encrypt
+from shared.encoding.address import domain_of, normal_address
+from shared.errors import Forbidden, NotFound, Unauthenticated
+from shared.evidence import composition
+from shared.evidence.composition import Secrets
 from shared.evidence.manifest import Core, NamedTTP, Recipient, Sender, size_class
-from shared.evidence.records import EscrowEpoch
+from shared.evidence.records import VerifiedTTP
 from shared.evidence.tokens import sign_nro
 from shared.exchange.sender import State
 
-NONCE = 32
-SECRET = "outgoing exchange"
-HEADERS = "headers of a letter"
-MAX_HEADERS = 16 * 1024
-MAX_RECIPIENTS = 100
+SECRET = "s_R of an outgoing exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How this node sends. `expiry` and `window` are seconds; `suites` are the allowed ones by name."""
+def log_in(desk: Desk, address: str, password: str) -> Login:
+    """Check a password. Raises Unauthenticated, after the same work, for an unknown user too."""
+    try:
+        normal = normal_address(address)
+    except Exception:  # noqa: BLE001  (whatever was typed: the answer must not say more than "no")
+        normal = ""
+    with desk.store.transaction() as unit:
+        user = unit.users.find(normal)
+    verifier = desk.passwords.fake(normal) if user is None else user.verifier
+    client_key = desk.passwords.by_password(password, verifier)
+    if client_key is None or user is None:
+        raise Unauthenticated("the address or the password is wrong")
+    return Login(user.address, client_key)
 
-    ttp: str
-    mode: str = "online"
-    expiry: int = 5 * 24 * 3600
-    window: int = 24 * 3600
-    notice: str = "A certified message waits for you. Your mail server signs a receipt when it takes it."
-    suites: frozenset[str] = frozenset(suites.ALLOWED)
+
+def check_sender(login: Login, address: str) -> str:
+    """Return the sender's address in normal form. Raises Forbidden unless it is the login's own."""
+    normal = normal_address(address)
+    if normal != login.address:
+        raise Forbidden(f"{login.address} can't send as {normal}: only the own address can be proven")
+    return normal
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a mail program submitted. `content` gives the octets without Bcc fields, anew at each call.
+def check_recipient(desk: Desk, address: str) -> str:
+    """Look a recipient up. Raises NotFound, Unavailable, EvidenceFault."""
+    return desk.book.find(normal_address(address)).binding.address
 
-    `reverse_path` is MAIL FROM, empty for a null one; `recipients` are RCPT's, in normal form;
-    `visible` are the addresses in To and Cc; `digest` and `octets` are of the content.
+
+def submit(desk: Desk, login: Login, recipients: Sequence[str], message: Submitted) -> str:
+    """Make an exchange for each recipient and commit all of them; return the text of the 250.
+
+    A repetition within the window (the answer was lost) finds the letter and makes nothing new. Raises
+    SecMTPError; then nothing was stored.
     """
+    addresses = tuple(dict.fromkeys(normal_address(recipient) for recipient in recipients))
+    if not addresses:
+        raise NotFound("the message has no recipient")
+    fingerprint = desk.at_rest.fingerprint(
+        b"letter", login.address.encode(), message.digest, *(address.encode() for address in addresses)
+    )
+    repeated = _known(desk, fingerprint)
+    if repeated is not None:
+        return repeated
+    letter = Letter(
+        id=desk.draw(16),
+        login=login.address,
+        reports=login.address,
+        accepted=desk.now(),
+        fingerprint=fingerprint,
+        headers=message.headers,
+    )
+    sealing = _Sealing(desk, letter, _origin(desk, login), desk.book.ttp_record(), message)
+    addressees = [desk.book.find(address) for address in addresses]
+    try:
+        exchanges = sealing.all(addressees)
+        return _commit(desk, letter, exchanges)
+    except BaseException:
+        for file in sealing.written:
+            desk.files.discard(file)
+        raise
 
-    reverse_path: str
-    recipients: tuple[str, ...]
-    visible: frozenset[str]
-    content: Callable[[], Iterable[bytes]] = field(repr=False)
-    digest: bytes
-    octets: int
+
+def _known(desk: Desk, fingerprint: bytes) -> str | None:
+    since = desk.now() - desk.policy.repeat_window
+    with desk.store.transaction() as unit:
+        letter = unit.letters.find(fingerprint, since)
+        if letter is None:
+            return None
+        return _answer(letter, unit.outgoing.of_letter(letter.id))
 
 
-@dataclass(frozen=True, slots=True)
-class _Encrypted:
-    """The letter under one content key."""
+def _commit(desk: Desk, letter: Letter, exchanges: Sequence[Outgoing]) -> str:
+    """Store letter, exchanges and jobs in one transaction: the commit point (S3).
 
-    file: StoredFile
-    content_key: bytes = field(repr=False)
+    A crash before it: the program never heard 250 and submits again; files without a row are swept at
+    start. A crash after it: the courier goes on; a repetition finds the letter.
+    """
+    with desk.store.transaction() as unit:
+        unit.letters.add(letter)
+        for exchange in exchanges:
+            unit.outgoing.add(exchange)
+            unit.jobs.add(Task.CARRY, exchange.exchange, desk.now())
+    desk.tell("letter accepted", exchanges=[exchange.exchange.hex() for exchange in exchanges])
+    return _answer(letter, exchanges)
 
 
-class SendingAgent:
-    """Takes submissions."""
+def _answer(letter: Letter, exchanges: Sequence[Outgoing]) -> str:
+    return f"stored as {letter.id.hex()}, {len(exchanges)} exchange(s)"
 
-    def __init__(
-        self, store: Store, files: Files, at_rest: AtRest, directory: Directory, draw: Draw, policy: Policy, log: Events
-    ) -> None:
-        self._store = store
-        self._files = files
-        self._at_rest = at_rest
-        self._directory = directory
-        self._draw = draw
-        self._policy = policy
-        self._log = log
 
-    def check_sender(self, login: Login, reverse_path: str) -> None:
-        """Raise Forbidden unless the reverse path is the login's own address, or null (online.md S1)."""
-        if reverse_path not in {"", login.address}:
-            raise Forbidden(f"{login.address} may not send as {reverse_path}", code="not-your-address")
+def _origin(desk: Desk, login: Login) -> SigningPair:
+    return desk.vault.origin(desk.user_key(login.address, KeyUse.ORIGIN), login.client_key)
 
-    def check_recipient(self, address: str, now: int) -> Known:
-        """Look a recipient up at RCPT. Raises NotFound (550), Unavailable (451) or EvidenceFault."""
-        known = self._directory.find(address, now)
-        suite = suites.of_kind(known.binding.hpke.kind)
-        if suite.name not in self._policy.suites or self._policy.mode not in known.domain.modes:
-            raise Malformed(f"{address} takes neither our suites nor our mode: {suite.name}, {known.domain.modes}")
-        return known
 
-    def submit(self, login: Login, submission: Submission, now: int) -> Sequence[bytes]:
-        """Make the exchanges of a submission durable and return their ids, one for each recipient in order."""
-        self.check_sender(login, submission.reverse_path)
-        recipients = tuple(dict.fromkeys(submission.recipients))
-        if not 0 < len(recipients) <= MAX_RECIPIENTS:
-            raise PeerFault(f"a letter has 1 to {MAX_RECIPIENTS} recipients, not {len(recipients)}")
-        fingerprint = self._fingerprint(login, submission, recipients)
-        repeated = self._repeated(fingerprint, now)
-        if repeated is not None:
-            return repeated
-        known = [self.check_recipient(address, now) for address in recipients]
-        encrypted = self._encrypt(submission, recipients)
-        try:
-            exchanges, fresh = self._commit(login, submission, (fingerprint, known, encrypted), now)
-        except BaseException:
-            # No row names these files. (Those of a crash right here are swept at the next start.)
-            self._discard(encrypted)
-            raise
-        if not fresh:
-            self._discard(encrypted)
-        self._log("submitted", login=login.address, exchanges=[one.hex() for one in exchanges], repeated=not fresh)
+@dataclass
+class _Sealing:
+    """Seals one message for its recipients. `written` names the files made so far."""
+
+    desk: Desk
+    letter: Letter
+    origin: SigningPair
+    ttp: VerifiedTTP
+    message: Submitted
+    written: list[StoredFile] = field(default_factory=list)
+
+    def all(self, addressees: Sequence[Addressee]) -> list[Outgoing]:
+        """Return one exchange for each. Visible recipients share a ciphertext; a blind one has its own."""
+        shared: tuple[bytes, StoredFile] | None = None
+        exchanges = []
+        for addressee in addressees:
+            if addressee.binding.address in self.message.visible:
+                shared = shared or self._ciphertext()
+                exchanges.append(self._exchange(addressee, *shared))
+            else:
+                exchanges.append(self._exchange(addressee, *self._ciphertext()))
         return exchanges
 
-    def _repeated(self, fingerprint: bytes, now: int) -> Sequence[bytes] | None:
-        with self._store.transaction() as unit:
-            return _exchanges_of(unit, fingerprint, now - self._policy.window)
+    def _ciphertext(self) -> tuple[bytes, StoredFile]:
+        content_key = self.desk.draw(32)
+        file = self.desk.files.write(encrypt(content_key, self.message.content()))
+        self.written.append(file)
+        return content_key, file
 
-    def _encrypt(self, submission: Submission, recipients: Sequence[str]) -> list[_Encrypted]:
-        """Encrypt once for all visible recipients, and once for each blind one.
+    def _exchange(self, addressee: Addressee, content_key: bytes, file: StoredFile) -> Outgoing:
+        core = self._core(addressee)
+        drawn = Secrets(Shares(self.desk.draw(32), self.desk.draw(32)), content_key)
+        escrow = self.ttp.epoch_for(core.expires, core.suite.kem).key
+        manifest, sealed = composition.compose(core, drawn, file.digest, addressee.binding.hpke, escrow)
+        nro = sign_nro(manifest.exchange, self.letter.accepted, self.origin.key, self.origin.chain)
+        secret = self.desk.at_rest.seal(drawn.shares.recipient, SECRET, manifest.exchange)
+        return Outgoing(manifest.exchange, self.letter.id, State.QUEUED, manifest, nro, sealed, secret, file)
 
-        A shared ciphertext would tell everybody who sees its digest that a blind recipient got the letter.
-        """
-        together: _Encrypted | None = None
-        found = []
-        for address in recipients:
-            if address in submission.visible:
-                together = together or self._encrypt_once(submission)
-                found.append(together)
-            else:
-                found.append(self._encrypt_once(submission))
-        return found
-
-    def _encrypt_once(self, submission: Submission) -> _Encrypted:
-        content_key = self._draw(shares.KEY)
-        return _Encrypted(self._files.write(stream.encrypt(content_key, submission.content())), content_key)
-
-    def _commit(
-        self, login: Login, submission: Submission, parts: tuple[bytes, list[Known], list[_Encrypted]], now: int
-    ) -> tuple[Sequence[bytes], bool]:
-        fingerprint, recipients, encrypted = parts
-        letter = self._letter(login, submission, fingerprint, now)
-        made = [self._make(login, letter, known, one, now) for known, one in zip(recipients, encrypted, strict=True)]
-        with self._store.transaction() as unit:
-            # Two connections may bring the same submission at once: the second one finds the first here.
-            earlier = _exchanges_of(unit, fingerprint, now - self._policy.window)
-            if earlier is not None:
-                return earlier, False
-            unit.letters.add(letter)
-            for known, exchange in zip(recipients, made, strict=True):
-                self._directory.pin(unit, known)
-                unit.outgoing.add(exchange)
-                unit.jobs.add(Task.CARRY, exchange.exchange, now)
-        # Commit point (online.md S3). Before it the program hears no 250 and submits again, nothing of
-        # this is left but files without a row. After it every exchange is carried until it has an outcome.
-        return [exchange.exchange for exchange in made], True
-
-    def _letter(self, login: Login, submission: Submission, fingerprint: bytes, now: int) -> Letter:
-        letter = self._draw(32)
-        # Subjects are as confidential as the text: a stolen database must not show them.
-        headers = self._at_rest.seal(_headers(submission.content()), HEADERS, letter)
-        return Letter(letter, login.address, submission.reverse_path or None, now, fingerprint, headers)
-
-    def _make(self, login: Login, letter: Letter, known: Known, encrypted: _Encrypted, now: int) -> Outgoing:
-        """Make one exchange (envelope.md E1 to E7)."""
-        kem = known.binding.hpke.kind
-        expires = now + self._policy.expiry
-        ttp, epoch = self._directory.named(self._policy.ttp, now, expires, kem)
-        core = self._core(login, known, ttp, (now, expires, encrypted.file.octets))
-        secrets = Secrets(Shares(self._draw(shares.SHARE), self._draw(shares.SHARE)), encrypted.content_key)
-        return self._sealed(login, letter, core, (known, epoch, secrets, encrypted), now)
-
-    def _core(self, login: Login, known: Known, ttp: NamedTTP, figures: tuple[int, int, int]) -> Core:
-        created, expires, ciphertext = figures
-        binding = known.binding
+    def _core(self, addressee: Addressee) -> Core:
+        binding, policy = addressee.binding, self.desk.policy
+        suite = suites.of_kind(binding.hpke.kind)
+        expires = self.letter.accepted + policy.expiry
+        epoch = self.ttp.epoch_for(expires, suite.kem)
+        origin_key = key_id(self.origin.key.public_key())
         return Core(
-            suite=suites.of_kind(binding.hpke.kind),
-            nonce=self._draw(NONCE),
-            mode=self._policy.mode,
-            sender=Sender(login.address, login.origin_key.key_id),
-            recipient=Recipient(known.address, binding.receipt.key_id, binding.hpke.key_id, binding.level),
-            ttp=ttp,
-            created=created,
+            suite=suite,
+            nonce=self.desk.draw(32),
+            mode="online",
+            sender=Sender(self.letter.login, origin_key),
+            recipient=Recipient(binding.address, binding.receipt.key_id, binding.hpke.key_id, binding.level),
+            ttp=NamedTTP(
+                name=self.ttp.record.name,
+                log=self.ttp.record.log,
+                nrd_key=self.ttp.nrd.key_id,
+                checkpoint_key=self.ttp.ledger.key_id,
+                escrow_key=epoch.key.key_id,
+                epoch=epoch.epoch,
+            ),
+            created=self.letter.accepted,
             expires=expires,
-            size=size_class(stream.plain_length(ciphertext)),
-            notice=self._policy.notice,
+            size=size_class(self.message.octets),
+            notice=policy.notice,
         )
 
-    def _sealed(
-        self, login: Login, letter: Letter, core: Core, parts: tuple[Known, EscrowEpoch, Secrets, _Encrypted], now: int
-    ) -> Outgoing:
-        known, epoch, secrets, encrypted = parts
-        manifest, sealed = compose(core, secrets, encrypted.file.digest, known.binding.hpke, epoch.key)
-        secret = secrets.shares.recipient + secrets.content_key
-        return Outgoing(
-            exchange=manifest.exchange,
-            letter=letter.id,
-            state=State.QUEUED,
-            manifest=manifest,
-            nro=sign_nro(manifest.exchange, now, login.origin.key, login.origin.chain),
-            sealed=sealed,
-            sealed_secret=self._at_rest.seal(secret, SECRET, manifest.exchange),
-            ciphertext=encrypted.file,
-        )
 
-    def _fingerprint(self, login: Login, submission: Submission, recipients: Sequence[str]) -> bytes:
-        parts = [login.address, submission.reverse_path, *recipients]
-        visible = [address for address in recipients if address in submission.visible]
-        # H frames each part; the digest of the octets alone would let a thief of the database try texts.
-        digest = H("submission", submission.digest, *(part.encode() for part in parts), *map(str.encode, visible))
-        return self._at_rest.fingerprint(digest)
-
-    def _discard(self, encrypted: Iterable[_Encrypted]) -> None:
-        for file in {one.file.name: one.file for one in encrypted}.values():
-            self._files.discard(file)
-
-
-def open_secret(at_rest: AtRest, exchange: Outgoing) -> tuple[bytes, bytes]:
-    """Return s_R and the content key of an own exchange."""
-    secret = at_rest.open(exchange.sealed_secret, SECRET, exchange.exchange)
-    return secret[: shares.SHARE], secret[shares.SHARE :]
-
-
-def open_headers(at_rest: AtRest, letter: Letter) -> bytes:
-    """Return the head of an own letter, for reports."""
-    return at_rest.open(letter.headers, HEADERS, letter.id)
-
-
-def _headers(pieces: Iterable[bytes]) -> bytes:
-    """Return the header fields of a message without the empty line, at most MAX_HEADERS octets, whole lines."""
-    head = b""
-    for piece in pieces:
-        head += piece
-        end = head.find(b"\r\n\r\n")
-        if end >= 0:
-            return head[: end + 2]
-        if len(head) > MAX_HEADERS:
-            break
-    return head[: head.rfind(b"\r\n", 0, MAX_HEADERS) + 2] if b"\r\n" in head[:MAX_HEADERS] else b""
-
-
-def _exchanges_of(unit: Unit, fingerprint: bytes, since: int) -> Sequence[bytes] | None:
-    letter = unit.letters.find(fingerprint, since)
-    return None if letter is None else [one.exchange for one in unit.outgoing.of_letter(letter.id)]
+def is_local(desk: Desk, address: str) -> bool:
+    """Whether an address is of this node's own domains."""
+    return domain_of(address) in desk.policy.domains

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from secmtp_node.ports.values import KeyUse, StoredFile, UserKey, Verifier
+from secmtp_node.ports.values import StoredFile, UserKey, Verifier
 from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
 from shared.crypto.keys import HpkePrivateKey
 from shared.evidence.bundle import Bundle
@@ -28,6 +28,29 @@ class Files(Protocol):
 
     def discard(self, file: StoredFile) -> None:
         """Remove a file that no row names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A submitted message: its content (the octets without top-level Bcc fields) and what is known of it.
+
+    `content` gives the octets anew each time it is called; `digest` is their SHA-256. `visible` holds the
+    addresses in To and Cc, as far as they can be read; `headers` is the bounded head of the content.
+    """
+
+    content: Callable[[], Iterable[bytes]]
+    octets: int
+    digest: bytes
+    visible: frozenset[str]
+    headers: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user who proved the password. `client_key` opens the origin key and lives as long as the session."""
+
+    address: str
+    client_key: bytes = field(repr=False)
 
 
 class AtRest(Protocol):
@@ -201,6 +224,3 @@ class Events(Protocol):
 
     def __call__(self, event: str, **facts: object) -> None:
         """Log an event."""
-
-
-USES: Collection[KeyUse] = tuple(KeyUse)

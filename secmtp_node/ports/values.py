@@ -91,7 +91,6 @@ class Task(StrEnum):
     REPORT_FAILURE = "report the failure"
     TRADE = "trade at the TTP"
     DELIVER = "open and deliver"
-    KEEP_PROOF = "keep the proof of the sender's fault"
 
 
 @dataclass(frozen=True, slots=True)

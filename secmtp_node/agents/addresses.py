@@ -1,0 +1,98 @@
+"""The address book: bindings and nodes of recipients, verified, pinned, and remembered for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secmtp_node.ports.services import TTP, Clock
+from secmtp_node.ports.store import Store
+from secmtp_node.ports.values import CachedListing, Pin
+from shared.crypto.certificates import TrustRoot
+from shared.encoding.address import domain_of
+from shared.encoding.labels import H
+from shared.errors import Unavailable
+from shared.evidence.binding import Binding, check_pin, verify_binding
+from shared.evidence.records import DomainRecord, VerifiedTTP, verify_domain, verify_ttp
+from shared.evidence.verification import require
+
+LISTING_SECONDS = 3600
+RECORD_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """A recipient outside or inside: the verified binding and where its node is."""
+
+    binding: Binding
+    domain: DomainRecord
+
+
+class AddressBook:
+    """Looks recipients up at one TTP."""
+
+    def __init__(self, ttp: TTP, store: Store, root: TrustRoot, now: Clock) -> None:
+        self._ttp = ttp
+        self._store = store
+        self._root = root
+        self._now = now
+
+    def find(self, address: str) -> Addressee:
+        """Return an addressee. Raises NotFound, Unavailable, or EvidenceFault for what can't be believed."""
+        now = self._now()
+        with self._store.transaction() as unit:
+            cached = unit.directory.listing(address)
+        if cached is not None and now - cached.fetched < LISTING_SECONDS:
+            return self._verified(address, cached, now)
+        listing = self._ttp.look_up(address)
+        fresh = CachedListing(listing.binding, listing.domain, now)
+        addressee = self._verified(address, fresh, now)
+        with self._store.transaction() as unit:
+            unit.directory.set_listing(address, fresh)
+        return addressee
+
+    def ttp_record(self) -> VerifiedTTP:
+        """Return the TTP's verified record; a remembered one serves for an hour, and while the TTP is away."""
+        return self._record(self._ttp)
+
+    def record_of(self, ttp: TTP) -> VerifiedTTP:
+        """Return the verified record of any allowed TTP."""
+        return self._record(ttp)
+
+    def _record(self, ttp: TTP) -> VerifiedTTP:
+        now = self._now()
+        name = f"ttp record {ttp.name}"
+        with self._store.transaction() as unit:
+            remembered = unit.directory.value(name)
+        if remembered is not None:
+            verified = verify_ttp(remembered, self._root, now)
+            if now - verified.record.issued < RECORD_SECONDS:
+                return verified
+        try:
+            token = ttp.record()
+        except Unavailable:
+            if remembered is None:
+                raise
+            return verified
+        fresh = verify_ttp(token, self._root, now)
+        require(fresh.record.name == ttp.name, "ttp.name", f"asked {ttp.name}, {fresh.record.name} answered")
+        with self._store.transaction() as unit:
+            unit.directory.set_value(name, token)
+        return fresh
+
+    def _verified(self, address: str, listing: CachedListing, now: int) -> Addressee:
+        binding = verify_binding(listing.binding, self._root, now)
+        require(binding.address == address, "binding.address", f"asked for {address}, got {binding.address}")
+        domain = verify_domain(listing.domain, self._root, now)
+        require(domain.domain == domain_of(address), "domain.name", f"got the record of {domain.domain}")
+        self._check_pin(binding)
+        return Addressee(binding, domain)
+
+    def _check_pin(self, binding: Binding) -> None:
+        """Pin what was seen. The same keys signed anew are no change; other keys must name what was pinned (D4)."""
+        keys = H("pinned keys", binding.origin.key_id, binding.receipt.key_id, binding.hpke.key_id)
+        with self._store.transaction() as unit:
+            pin = unit.directory.pin(binding.address)
+            if pin is not None and pin.keys != keys:
+                check_pin(pin.digest, binding)
+            if pin is None or pin.digest != binding.digest:
+                unit.directory.set_pin(binding.address, Pin(binding.digest, keys))

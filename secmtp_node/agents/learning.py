@@ -1,0 +1,117 @@
+"""What a node does with evidence, wherever it comes from: an answer of the TTP or its feed.
+
+Verified as any stranger would verify it, then committed with the state it leads to; a node that answers
+for both parties learns for both. Evidence about an exchange that isn't known is kept and told.
+"""
+
+from __future__ import annotations
+
+from secmtp_node.agents.desk import Desk
+from secmtp_node.ports.store import Unit
+from secmtp_node.ports.values import Alarm, Evidence, Task
+from shared.crypto import signing
+from shared.errors import SecMTPError
+from shared.evidence import bundle as bundles
+from shared.evidence.bundle import Bundle
+from shared.evidence.receipt import verify_bundle, verify_no_trade
+from shared.exchange import recipient, sender
+from shared.exchange.machine import step
+
+CURSOR = "feed cursor "
+_SENDER_EVENTS = {
+    "COMPLETED": sender.Event.RECEIPT,
+    "EXPIRED": sender.Event.EXPIRED,
+    "INVALID": sender.Event.INVALID,
+}
+_RECIPIENT_EVENTS = {
+    "COMPLETED": recipient.Event.NRD,
+    "EXPIRED": recipient.Event.EXPIRED,
+    "INVALID": recipient.Event.INVALID,
+}
+_SENDER_TASKS = {
+    sender.Action.REPORT_RECEIPT: Task.REPORT_RECEIPT,
+    sender.Action.REPORT_FAILURE: Task.REPORT_FAILURE,
+}
+
+
+def verified(desk: Desk, bundle: Bundle) -> Evidence:
+    """Verify a bundle (evidence.md V0 to V5). Raises EvidenceFault."""
+    if bundle.nrr is not None and signing.stated_type(bundle.token) == signing.NRD.typ:
+        return Evidence(bundle, "COMPLETED", verify_bundle(bundle, desk.root).nrd.time)
+    refusal = verify_no_trade(bundle, desk.root).refusal
+    return Evidence(bundle, refusal.outcome, refusal.time)
+
+
+def learn(desk: Desk, bundle: Bundle) -> Evidence:
+    """Verify a bundle and commit what follows from it. Raises EvidenceFault; then nothing changed."""
+    evidence = verified(desk, bundle)
+    with desk.store.transaction() as unit:
+        _apply(desk, unit, evidence)
+    return evidence
+
+
+def learn_page(desk: Desk, ttp: str, items: tuple[Bundle, ...], cursor: int) -> None:
+    """Commit what a page of the feed says, with the cursor: nothing is skipped, nothing is learnt twice (S5).
+
+    A bundle that doesn't verify is kept as an alarm and doesn't stop the feed.
+    """
+    checked: list[Evidence] = []
+    faults: list[Alarm] = []
+    for bundle in items:
+        try:
+            checked.append(verified(desk, bundle))
+        except SecMTPError as error:
+            data = bundles.encode(bundle)
+            faults.append(Alarm("bad bundle in the feed", bundle.manifest.exchange, error.message, data, desk.now()))
+    with desk.store.transaction() as unit:
+        for evidence in checked:
+            _apply(desk, unit, evidence)
+        for alarm in faults:
+            unit.evidence.alarm(alarm)
+        unit.directory.set_value(CURSOR + ttp, str(cursor))
+    for alarm in faults:
+        desk.tell(
+            "bad bundle in the feed", exchange=alarm.exchange.hex() if alarm.exchange else "", reason=alarm.reason
+        )
+
+
+def cursor_of(desk: Desk, ttp: str) -> int:
+    """Return where the feed of a TTP stands."""
+    with desk.store.transaction() as unit:
+        return int(unit.directory.value(CURSOR + ttp) or "0")
+
+
+def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
+    exchange = evidence.bundle.manifest.exchange
+    known = _apply_to_sender(desk, unit, exchange, evidence)
+    known = _apply_to_recipient(desk, unit, exchange, evidence) or known
+    unit.evidence.add(evidence)
+    if not known:
+        alarm = Alarm("evidence of an unknown exchange", exchange, evidence.outcome, b"", desk.now())
+        unit.evidence.alarm(alarm)
+        desk.tell(alarm.kind, exchange=exchange.hex(), outcome=evidence.outcome)
+
+
+def _apply_to_sender(desk: Desk, unit: Unit, exchange: bytes, evidence: Evidence) -> bool:
+    outgoing = unit.outgoing.find(exchange)
+    if outgoing is None:
+        return False
+    rule = step(sender.TABLE, outgoing.state, _SENDER_EVENTS[evidence.outcome])
+    unit.outgoing.move(exchange, rule.next)
+    for action in rule.actions:
+        unit.jobs.add(_SENDER_TASKS[action], exchange, desk.now())
+    return True
+
+
+def _apply_to_recipient(desk: Desk, unit: Unit, exchange: bytes, evidence: Evidence) -> bool:
+    incoming = unit.incoming.find(exchange)
+    if incoming is None:
+        return False
+    rule = step(recipient.TABLE, incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
+    unit.incoming.move(exchange, rule.next)
+    unit.jobs.finish(Task.TRADE, exchange)
+    if recipient.Action.DELIVER in rule.actions:
+        unit.jobs.add(Task.DELIVER, exchange, desk.now())
+    if recipient.Action.KEEP_PROOF in rule.actions:
+        desk.tell("exchange ended without a trade", exchange=exchange.hex(), outcome=evidence.outcome)
+    return True
