@@ -1,98 +1,134 @@
-"""Carries envelopes to recipients' nodes, and asks the TTP what became of those that nothing was heard of.
-
-Doing a task twice does no harm: the peer answers a known hM with 250 again (online.md S4, S6).
-"""
+"""Carrying envelopes, asking for outcomes, reporting to senders (docs/protocols/online.md S4 to S6)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from secmtp_node.agents.directory import Directory
-from secmtp_node.agents.outcomes import learn, require_exchange, verify_outcome
-from secmtp_node.ports.services import Carrier, Envelope, Events, Files, Peer, Rejected
-from secmtp_node.ports.store import Store
-from secmtp_node.ports.values import Outgoing, Task
+from secmtp_node.agents import learning
+from secmtp_node.agents.desk import Desk
+from secmtp_node.agents.sender import SECRET
+from secmtp_node.ports.services import Delivery, Envelope, Peer, Rejected, Report
+from secmtp_node.ports.values import Evidence, Job, Letter, Outgoing, Task
 from shared.api.messages import StatusRequest
-from shared.crypto.certificates import TrustRoot
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound
 from shared.evidence import head as heads
+from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.head import Head
 from shared.exchange.machine import step
-from shared.exchange.sender import TABLE, Event, State
+from shared.exchange.sender import TABLE, Action, Event, State
 
-WAITING = frozenset({State.QUEUED, State.SENT})
-MAX_REPLY = 1000
+AFTER_EXPIRY = 60
+REASONS = {
+    "COMPLETED": "the recipient signed for it and could read it from then on",
+    "EXPIRED": "the recipient's node didn't trade for it before it expired",
+    "INVALID": "the TTP says that the escrow doesn't open to what the manifest commits to",
+}
 
 
-@dataclass(frozen=True)
-class CourierAgent:
-    """The sender's side after the submission. `domains` are this node's mail domains."""
+def carry(desk: Desk, job: Job) -> None:
+    """Bring an envelope to the peer; the same one however often it takes (S4)."""
+    exchange = _outgoing(desk, job.exchange)
+    core = exchange.manifest.core
+    if exchange.state is not State.QUEUED or desk.now() >= core.expires:
+        with desk.store.transaction() as unit:
+            unit.jobs.finish(Task.CARRY, job.exchange)
+            unit.jobs.add(Task.STATUS, job.exchange, core.expires + AFTER_EXPIRY)
+        return
+    domain = desk.book.find(core.recipient.address).domain
+    head = heads.seal(Head(exchange.manifest, exchange.nro, exchange.sealed), domain.hpke)
+    envelope = Envelope(
+        exchange=exchange.exchange,
+        sender=core.sender.address,
+        recipient=core.recipient.address,
+        head=head,
+        ciphertext=lambda: desk.files.read(exchange.ciphertext),
+        octets=exchange.ciphertext.octets,
+        date=core.created,
+    )
+    answer = desk.carrier.carry(Peer(domain.domain, domain.host, domain.port), envelope)
+    event = Event.REFUSED_BY_PEER if isinstance(answer, Rejected) else Event.STORED_BY_PEER
+    _note_reply(desk, exchange, event, answer.reply)
 
-    store: Store
-    files: Files
-    directory: Directory
-    carrier: Carrier
-    root: TrustRoot
-    domains: frozenset[str]
-    log: Events
 
-    def carry(self, hm: bytes, now: int) -> None:
-        """Bring one envelope to its peer. Raises Unavailable while it should be tried again."""
-        exchange = self._load(hm)
-        if exchange is None or exchange.state is not State.QUEUED or now >= exchange.manifest.core.expires:
-            # The STATUS job, there since submission, finds out what became of an expired one.
-            self._finish(Task.CARRY, hm)
+def ask_status(desk: Desk, job: Job) -> None:
+    """Ask what became of an overdue exchange (S6). Raises NotFound while nothing is known."""
+    exchange = _outgoing(desk, job.exchange)
+    if exchange.state in {State.QUEUED, State.SENT}:
+        ttp = desk.ttp(exchange.manifest.core.ttp.name)
+        learning.learn(desk, ttp.status(StatusRequest(exchange.manifest, exchange.nro)), job.exchange)
+    with desk.store.transaction() as unit:
+        unit.jobs.finish(Task.STATUS, job.exchange)
+
+
+def report_receipt(desk: Desk, job: Job) -> None:
+    """Mail the receipt to the sender, with the bundle and its openings attached."""
+    exchange, letter, evidence = _reportable(desk, job.exchange)
+    if evidence is None:
+        raise NotFound("a receipt is to be reported, and there is no evidence of it")
+    share = desk.at_rest.open(exchange.sealed_secret, SECRET, exchange.exchange)
+    bundle = evidence.bundle.opened(Openings(share, exchange.sealed.wrapped_key))
+    _report(desk, job, letter, _facts(desk, exchange, letter, evidence, bundle))
+
+
+def report_failure(desk: Desk, job: Job) -> None:
+    """Mail a delivery status notification to the sender; with the TTP's token where there is one."""
+    exchange, letter, evidence = _reportable(desk, job.exchange)
+    bundle = None if evidence is None else evidence.bundle
+    _report(desk, job, letter, _facts(desk, exchange, letter, evidence, bundle))
+
+
+def _note_reply(desk: Desk, exchange: Outgoing, event: Event, reply: str) -> None:
+    """Commit what the peer said. The state may have moved on meanwhile: evidence wins (S5)."""
+    with desk.store.transaction() as unit:
+        current = unit.outgoing.find(exchange.exchange)
+        if current is None:
             return
-        known = self.directory.find(exchange.recipient, now)
-        head = heads.seal(Head(exchange.manifest, exchange.nro, exchange.sealed), known.domain.hpke)
-        envelope = Envelope(
-            exchange=hm,
-            sender=exchange.manifest.core.sender.address,
-            recipient=exchange.recipient,
-            head=head,
-            ciphertext=lambda: self.files.read(exchange.ciphertext),
-            octets=exchange.ciphertext.octets,
-            date=exchange.manifest.core.created,
-        )
-        answer = self.carrier.carry(Peer(known.domain.domain, known.domain.host, known.domain.port), envelope)
-        rejected = isinstance(answer, Rejected)
-        self._answered(hm, Event.REFUSED_BY_PEER if rejected else Event.STORED_BY_PEER, answer.reply[:MAX_REPLY], now)
+        rule = step(TABLE, current.state, event)
+        unit.outgoing.move(exchange.exchange, rule.next, reply)
+        unit.jobs.finish(Task.CARRY, exchange.exchange)
+        if Action.REPORT_FAILURE in rule.actions:
+            unit.jobs.add(Task.REPORT_FAILURE, exchange.exchange, desk.now())
+        else:
+            unit.jobs.add(Task.STATUS, exchange.exchange, exchange.manifest.core.expires + AFTER_EXPIRY)
+    desk.tell("envelope carried", exchange=exchange.exchange.hex(), state=rule.next.value)
 
-    def ask_status(self, hm: bytes, now: int) -> None:
-        """Ask the TTP for the outcome of an overdue exchange. Raises Unavailable while there is none."""
-        exchange = self._load(hm)
-        if exchange is None or exchange.state not in WAITING:
-            self._finish(Task.STATUS, hm)
-            return
-        ttp = self.directory.client(exchange.manifest.core.ttp.name)
-        try:
-            bundle = ttp.status(StatusRequest(exchange.manifest, exchange.nro))
-        except NotFound as error:
-            raise Unavailable(f"the TTP knows no outcome yet: {error.message}") from error
-        outcome = verify_outcome(bundle, self.root)
-        require_exchange(outcome, hm)
-        with self.store.transaction() as unit:
-            heard = learn(unit, outcome, self.domains, now)
-        self.log("outcome", exchange=hm.hex(), outcome=outcome.word, source="status", heard=heard)
 
-    def _answered(self, hm: bytes, event: Event, reply: str, now: int) -> None:
-        with self.store.transaction() as unit:
-            exchange = unit.outgoing.find(hm)
-            if exchange is None:
-                return
-            # Read again inside: the receipt may have been in the feed before the peer's 250 was here.
-            rule = step(TABLE, exchange.state, event)
-            unit.outgoing.move(hm, rule.next, reply)
-            unit.jobs.finish(Task.CARRY, hm)
-            if rule.actions:
-                unit.jobs.add(Task.REPORT_FAILURE, hm, now)
-        # A crash before this commit carries the envelope again, which the peer answers alike.
-        self.log("carried", exchange=hm.hex(), event=event.value, reply=reply)
+def _facts(desk: Desk, exchange: Outgoing, letter: Letter, evidence: Evidence | None, bundle: Bundle | None) -> Report:
+    outcome = "REFUSED" if evidence is None else evidence.outcome
+    return Report(
+        exchange=exchange.exchange,
+        sender=letter.login,
+        recipient=exchange.recipient,
+        outcome=outcome,
+        reason=REASONS.get(outcome, exchange.reply),
+        accepted=letter.accepted,
+        time=desk.now() if evidence is None else evidence.time,
+        bundle=bundle,
+        headers=letter.headers,
+    )
 
-    def _load(self, hm: bytes) -> Outgoing | None:
-        with self.store.transaction() as unit:
-            return unit.outgoing.find(hm)
 
-    def _finish(self, task: Task, hm: bytes) -> None:
-        with self.store.transaction() as unit:
-            unit.jobs.finish(task, hm)
+def _report(desk: Desk, job: Job, letter: Letter, facts: Report) -> None:
+    """Deliver a report, then forget the job: a crash between the two delivers it again under the same name."""
+    if letter.reports is not None:
+        receipt = job.task is Task.REPORT_RECEIPT
+        pieces = desk.reports.receipt(facts) if receipt else desk.reports.failure(facts)
+        kind = "receipt" if receipt else "failure"
+        desk.mailboxes.deliver(Delivery(letter.reports, f"{facts.exchange.hex()}.{kind}", pieces))
+    with desk.store.transaction() as unit:
+        unit.jobs.finish(job.task, job.exchange)
+    desk.tell("reported", exchange=facts.exchange.hex(), outcome=facts.outcome)
+
+
+def _reportable(desk: Desk, exchange: bytes) -> tuple[Outgoing, Letter, Evidence | None]:
+    with desk.store.transaction() as unit:
+        found = unit.outgoing.find(exchange)
+        if found is None:
+            raise NotFound("no such outgoing exchange")
+        return found, unit.letters.get(found.letter), unit.evidence.find(exchange)
+
+
+def _outgoing(desk: Desk, exchange: bytes) -> Outgoing:
+    with desk.store.transaction() as unit:
+        found = unit.outgoing.find(exchange)
+    if found is None:
+        raise NotFound("no such outgoing exchange")
+    return found

@@ -48,5 +48,5 @@ def run_one(desk: Desk) -> bool:
 def pause_after(desk: Desk, attempts: int) -> int:
     """Return the pause before the next attempt: doubling, bounded, and not the same for everybody."""
     policy = desk.policy
-    longest = min(policy.longest_pause, policy.first_pause * 2 ** min(attempts, 20))
+    longest = min(policy.longest_pause, policy.first_pause << min(attempts, 20))
     return max(1, longest * (128 + desk.draw(1)[0]) // 256)

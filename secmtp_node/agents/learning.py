@@ -14,6 +14,7 @@ from shared.errors import SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.receipt import verify_bundle, verify_no_trade
+from shared.evidence.verification import require
 from shared.exchange import recipient, sender
 from shared.exchange.machine import step
 
@@ -42,8 +43,9 @@ def verified(desk: Desk, bundle: Bundle) -> Evidence:
     return Evidence(bundle, refusal.outcome, refusal.time)
 
 
-def learn(desk: Desk, bundle: Bundle) -> Evidence:
-    """Verify a bundle and commit what follows from it. Raises EvidenceFault; then nothing changed."""
+def learn(desk: Desk, bundle: Bundle, exchange: bytes) -> Evidence:
+    """Verify the bundle that was asked for and commit what follows. Raises EvidenceFault; then nothing changed."""
+    require(bundle.manifest.exchange == exchange, "answer.exchange", "the TTP answered about another exchange")
     evidence = verified(desk, bundle)
     with desk.store.transaction() as unit:
         _apply(desk, unit, evidence)

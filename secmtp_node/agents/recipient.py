@@ -1,225 +1,195 @@
-"""Accepting an envelope: everything that can be checked before the receipt is signed (online.md R1 to R6).
-
-Each failure is answered with its step and changes nothing. When all checks have passed, the NRR is
-signed and committed with the whole envelope before anything leaves: a node never signs what it could
-forget. There is never a second NRR for one hM.
-"""
+"""The recipient's side: everything is checked, then signed, then traded, then opened (online.md R1 to R8)."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from secmtp_node.agents.directory import Directory, named_ttp
-from secmtp_node.ports.services import AtRest, Events, Files, Vault
-from secmtp_node.ports.store import Store
-from secmtp_node.ports.values import Incoming, KeyUse, StoredFile, Task, User, UserKey
-from shared.crypto import stream, suites
-from shared.crypto.certificates import TrustRoot
-from shared.crypto.keys import HpkePrivateKey
-from shared.errors import EvidenceFault, Forbidden, Malformed, NotFound
+from secmtp_node.agents import checks, learning
+from secmtp_node.agents.desk import Desk
+from secmtp_node.ports.services import Delivery
+from secmtp_node.ports.values import Incoming, Job, KeyUse, SenderFault, StoredFile, Task
+from shared.api.messages import CompleteRequest
+from shared.crypto import stream
+from shared.crypto.shares import Shares
+from shared.encoding.labels import BlobDigest
+from shared.errors import EvidenceFault, NotFound, OurFault
+from shared.evidence import bundle as bundles
+from shared.evidence import composition
 from shared.evidence import head as heads
-from shared.evidence.composition import check_blob, open_recipient_share
 from shared.evidence.head import Head
-from shared.evidence.manifest import Core, size_class
-from shared.evidence.records import VerifiedTTP
+from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import NRO, sign_nrr
-from shared.evidence.verification import require, step, verify_nro
-from shared.exchange.recipient import State
+from shared.exchange.machine import step
+from shared.exchange.recipient import TABLE, Event, State
 
-SECRET = "incoming exchange"
-LEVEL = "gateway"
-SKEW = 300
-BUSY = 600.0
+SECRET = "s_R of an incoming exchange"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """An envelope as it came. `ciphertext` is read once, after the head was found good; `peer` is in words."""
+class Arrived:
+    """An envelope as it came: which exchange it says it is of, the sealed head, the ciphertext's file, from whom."""
 
     exchange: bytes
+    head: bytes
+    ciphertext: StoredFile
     sender: str
     recipient: str
-    head: bytes = field(repr=False)
-    ciphertext: Iterable[bytes] = field(repr=False)
     peer: str
 
 
-@dataclass(frozen=True)
-class RecipientAgent:
-    """Takes envelopes for the users of this node. `node` is the key that heads are sealed to."""
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An envelope of which everything that can be checked before signing was checked."""
 
-    store: Store
-    files: Files
-    vault: Vault
-    at_rest: AtRest
-    directory: Directory
-    root: TrustRoot
-    node: HpkePrivateKey
-    log: Events
-    suites: frozenset[str] = frozenset(suites.ALLOWED)
-    locks: Locks = field(default_factory=lambda: Locks())
+    head: Head
+    nro: NRO
+    share: bytes = field(repr=False)
 
-    def check_recipient(self, address: str) -> None:
-        """Raise NotFound unless the address is a user here (RCPT)."""
-        with self.store.transaction() as unit:
-            if unit.users.find(address) is None:
-                raise NotFound(f"{address} isn't a user here")
 
-    def accept(self, arrival: Arrival, now: int) -> None:
-        """Check an envelope, sign its NRR and make both durable; after that the peer is answered 250.
+def accept(desk: Desk, arrived: Arrived) -> str:
+    """Check an envelope, sign the NRR, commit both; return the text of the 250.
 
-        Raises EvidenceFault or Malformed (the envelope is bad), NotFound, or Unavailable (try again).
-        """
-        with self.locks.holding(arrival.exchange):
-            if self._known(arrival):
-                return
-            head = heads.open_head(arrival.head, arrival.exchange, self.node)
-            user, keys = self._addressee(arrival, head)
-            nro = self._check(head, keys, now)
-            file = self.files.write(arrival.ciphertext)
-            try:
-                self._accept(arrival, head, nro, file, (user, keys), now)
-            except BaseException:
-                self.files.discard(file)
-                raise
-        self.log("accepted", exchange=arrival.exchange.hex(), recipient=arrival.recipient, peer=arrival.peer)
+    Raises SecMTPError; then nothing is stored. An exchange that is known is answered again, and its
+    stored NRR stands: there never is a second one.
+    """
+    stored = False
+    try:
+        if _find(desk, arrived.exchange) is None:
+            incoming = _signed(desk, arrived, _check(desk, arrived))
+            stored = _store(desk, incoming)
+    finally:
+        if not stored:
+            desk.files.discard(arrived.ciphertext)
+    desk.tell("envelope stored", exchange=arrived.exchange.hex(), peer=arrived.peer, again=not stored)
+    return f"{arrived.exchange.hex()} stored"
 
-    def _known(self, arrival: Arrival) -> bool:
-        """Whether the envelope is here already; then it is answered as the first time."""
-        with self.store.transaction() as unit:
-            exchange = unit.incoming.find(arrival.exchange)
-        if exchange is None:
+
+def trade(desk: Desk, job: Job) -> None:
+    """Complete at the TTP, for as long as it takes (R7). What comes back is verified before it is believed."""
+    incoming = _get(desk, job.exchange)
+    if incoming.state is State.SIGNED:
+        ttp = desk.ttp(incoming.manifest.core.ttp.name)
+        request = CompleteRequest(incoming.manifest, incoming.nro, incoming.nrr, incoming.sealed.escrow)
+        evidence = learning.learn(desk, ttp.complete(request), job.exchange)  # commits HAVE and s_T, or the end
+        desk.tell("traded", exchange=job.exchange.hex(), outcome=evidence.outcome)
+    with desk.store.transaction() as unit:
+        unit.jobs.finish(Task.TRADE, job.exchange)
+
+
+def deliver(desk: Desk, job: Job) -> None:
+    """Open the message and deliver it, once (R8). Its file name is the exchange's, so a repetition is seen."""
+    incoming = _get(desk, job.exchange)
+    event = _open_and_deliver(desk, incoming) if incoming.state is State.HAVE else None
+    with desk.store.transaction() as unit:
+        if event is not None:
+            unit.incoming.move(job.exchange, step(TABLE, incoming.state, event).next)
+        unit.jobs.finish(Task.DELIVER, job.exchange)
+    if event is not None:
+        desk.tell(event.value, exchange=job.exchange.hex())
+
+
+def _check(desk: Desk, arrived: Arrived) -> _Checked:
+    """R1 to R4, in this order: cheap and structural first, and nothing is signed before all of it held."""
+    head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
+    keys = checks.check_names(desk, head.manifest, arrived.sender, arrived.recipient)  # R2
+    checks.check_ttp(desk, head.manifest)
+    nro = checks.check_origin(desk, head)  # R3
+    checks.check_blobs(head, arrived.ciphertext)
+    private = desk.vault.hpke(keys[KeyUse.HPKE])
+    share = composition.open_recipient_share(head.manifest, head.sealed.recipient_share, private)  # R4
+    return _Checked(head, nro, share)
+
+
+def _signed(desk: Desk, arrived: Arrived, checked: _Checked) -> Incoming:
+    """Sign the NRR with the delegated receipt key (R5, R6). Raises Forbidden where the user didn't delegate."""
+    manifest = checked.head.manifest
+    pair = desk.vault.receipt(desk.user_key(manifest.core.recipient.address, KeyUse.RECEIPT))
+    nrr = sign_nrr(manifest.exchange, checked.nro.digest, desk.now(), pair.key, pair.chain)
+    return Incoming(
+        exchange=manifest.exchange,
+        state=State.SIGNED,
+        manifest=manifest,
+        nro=checked.head.nro,
+        nrr=nrr,
+        sealed=checked.head.sealed,
+        sealed_secret=desk.at_rest.seal(checked.share, SECRET, manifest.exchange),
+        ciphertext=arrived.ciphertext,
+        accepted=desk.now(),
+        peer=arrived.peer,
+    )
+
+
+def _store(desk: Desk, incoming: Incoming) -> bool:
+    """Commit envelope and NRR together, before the NRR can leave: the commit point of R6.
+
+    A crash before it: the sender's node heard no 250 and brings the same envelope again. A crash after
+    it: the job trades; the envelope, if brought again, is answered 250. False: another session was first.
+    """
+    with desk.store.transaction() as unit:
+        if unit.incoming.find(incoming.exchange) is not None:
             return False
-        require(exchange.recipient == arrival.recipient, "envelope.recipient", "this exchange is with another address")
-        return True
-
-    def _addressee(self, arrival: Arrival, head: Head) -> tuple[User, dict[KeyUse, UserKey]]:
-        """Find the user that the envelope is for (online.md R2, first half)."""
-        core = head.manifest.core
-        same = core.recipient.address == arrival.recipient
-        require(same, "envelope.recipient", f"M is for {core.recipient.address}, RCPT says {arrival.recipient}")
-        came = core.sender.address == arrival.sender
-        require(came, "envelope.sender", f"M is from {core.sender.address}, MAIL says {arrival.sender or '<>'}")
-        with self.store.transaction() as unit:
-            user = unit.users.find(arrival.recipient)
-            keys = {key.use: key for key in unit.users.keys(arrival.recipient)}
-        if user is None:
-            raise NotFound(f"{arrival.recipient} isn't a user here")
-        return user, keys
-
-    def _check(self, head: Head, keys: dict[KeyUse, UserKey], now: int) -> NRO:
-        """Check all that needs no ciphertext (online.md R2 second half, R3)."""
-        core = head.manifest.core
-        _check_keys(core, keys)
-        self._check_ttp(core, now)
-        timely = core.created - SKEW <= now < core.expires
-        require(timely, "manifest.time", f"now ({now}) isn't between created ({core.created}) and {core.expires}")
-        allowed = core.suite.name in self.suites
-        require(allowed, "manifest.suite", f"the suite {core.suite.name} isn't allowed here")
-        hpke = keys[KeyUse.HPKE].public
-        require(hpke is not None and hpke.kind == core.suite.kem, "manifest.suite", "the suite isn't our key's kind")
-        nro = verify_nro(head.nro, head.manifest, self.root, now)
-        check_blob(head.sealed.escrow, head.manifest.h_ET, "escrow.digest", "E_T")
-        check_blob(head.sealed.recipient_share, head.manifest.h_ER, "recipient-share.digest", "E_R")
-        check_blob(head.sealed.wrapped_key, head.manifest.h_key, "wrapped-key.digest", "the wrapped key")
-        return nro
-
-    def _check_ttp(self, core: Core, now: int) -> None:
-        """Check that M names a TTP of ours, by the keys of its verified record, in an epoch that lasts."""
-        try:
-            verified = self.directory.ttp(core.ttp.name, now)
-        except Forbidden as error:
-            raise EvidenceFault("ttp.allowed", error.message) from error
-        if not _names(core, verified):
-            # The record that we remember may be older than the epoch.
-            verified = self.directory.ttp(core.ttp.name, now, fresh=True)
-        require(_names(core, verified), "ttp.keys", f"M doesn't name the keys, log or epochs of {core.ttp.name}")
-        open_until = next(e.open_until for e in verified.record.epochs if e.epoch == core.ttp.epoch)
-        lasting = open_until >= core.expires
-        require(lasting, "ttp.epoch", f"M expires at {core.expires}, its escrow epoch ends at {open_until}")
-
-    def _accept(
-        self,
-        arrival: Arrival,
-        head: Head,
-        nro: NRO,
-        file: StoredFile,
-        addressee: tuple[User, dict[KeyUse, UserKey]],
-        now: int,
-    ) -> None:
-        """Check the ciphertext and E_R, sign, commit (online.md R3 to R6)."""
-        manifest = head.manifest
-        user, keys = addressee
-        require(file.digest == manifest.h_ct, "ciphertext.digest", "the ciphertext isn't the one that M names")
-        with step("ciphertext.size"):
-            octets = stream.plain_length(file.octets)
-        fits = size_class(octets) == manifest.core.size
-        require(fits, "ciphertext.size", f"{octets} octets aren't of the size class {manifest.core.size} in M")
-        require(user.delegated, "receipt.policy", f"{user.address} signs receipts in person, which isn't offered yet")
-        share = open_recipient_share(manifest, head.sealed.recipient_share, self.vault.hpke(keys[KeyUse.HPKE]))
-        signer = self.vault.receipt(keys[KeyUse.RECEIPT])
-        incoming = Incoming(
-            exchange=manifest.exchange,
-            state=State.SIGNED,
-            manifest=manifest,
-            nro=head.nro,
-            nrr=sign_nrr(manifest.exchange, nro.digest, now, signer.key, signer.chain),
-            sealed=head.sealed,
-            sealed_secret=self.at_rest.seal(share, SECRET, manifest.exchange),
-            ciphertext=file,
-            accepted=now,
-            peer=arrival.peer,
-        )
-        with self.store.transaction() as unit:
-            unit.incoming.add(incoming)
-            unit.jobs.add(Task.TRADE, manifest.exchange, now)
-        # Commit point (online.md R6). Before it the NRR exists nowhere but in this process, the peer hears
-        # no 250 and brings the envelope again. After it the trade is made, whatever dies.
+        unit.incoming.add(incoming)
+        unit.jobs.add(Task.TRADE, incoming.exchange, desk.now())
+    return True
 
 
-def _check_keys(core: Core, keys: dict[KeyUse, UserKey]) -> None:
-    named = core.recipient
-    live = (keys[KeyUse.RECEIPT].key_id, keys[KeyUse.HPKE].key_id)
-    current = (named.receipt_key, named.hpke_key) == live
-    require(current, "recipient.keys", f"M doesn't name the live keys of {named.address}: look the address up again")
-    require(named.level == LEVEL, "recipient.level", f"M demands the level {named.level}, the key is of {LEVEL}")
+def _open_and_deliver(desk: Desk, incoming: Incoming) -> Event:
+    try:
+        pieces = _on_top(desk, incoming, _opened(desk, incoming))
+        desk.mailboxes.deliver(Delivery(incoming.recipient, incoming.exchange.hex(), pieces))
+    except EvidenceFault as fault:
+        _keep_proof(desk, incoming, fault)
+        return Event.UNOPENABLE
+    return Event.OPENED
 
 
-def _names(core: Core, verified: VerifiedTTP) -> bool:
-    epochs = [epoch for epoch in verified.record.epochs if epoch.epoch == core.ttp.epoch]
-    return any(named_ttp(verified, epoch) == core.ttp and epoch.key.kind == core.suite.kem for epoch in epochs)
+def _opened(desk: Desk, incoming: Incoming) -> Iterator[bytes]:
+    """Return the message's octets, to be believed when the iterator has ended."""
+    with desk.store.transaction() as unit:
+        evidence = unit.evidence.find(incoming.exchange)
+    if evidence is None:
+        raise OurFault("an exchange that HAS its key has no evidence of the trade")
+    receipt = verify_bundle(evidence.bundle, desk.root)
+    own = desk.at_rest.open(incoming.sealed_secret, SECRET, incoming.exchange)
+    key = composition.content_key(incoming.manifest, Shares(receipt.nrd.share, own), incoming.sealed.wrapped_key)
+    return stream.decrypt(key, desk.files.read(incoming.ciphertext))
 
 
-class Locks:
-    """One lock for each exchange that is being accepted: a second session waits and finds the stored NRR."""
+def _keep_proof(desk: Desk, incoming: Incoming, fault: EvidenceFault) -> None:
+    """Keep what proves that the sender made a letter that nobody can read (evidence.md section 6).
 
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._held: dict[bytes, tuple[threading.Lock, int]] = {}
+    Only if our own copy of the ciphertext is still the one that was signed for: a damaged disk is no
+    fault of the sender's.
+    """
+    digest = BlobDigest()
+    for piece in desk.files.read(incoming.ciphertext):
+        digest.update(piece)
+    if digest.digest() != incoming.manifest.h_ct:
+        raise OurFault("the stored ciphertext was damaged after it was signed for: restore it") from fault
+    with desk.store.transaction() as unit:
+        evidence = unit.evidence.find(incoming.exchange)
+        proof = b"" if evidence is None else bundles.encode(evidence.bundle)
+        unit.evidence.add_fault(SenderFault(incoming.exchange, fault.step, proof, desk.now()))
 
-    @contextmanager
-    def holding(self, exchange: bytes) -> Iterator[None]:
-        """Hold the lock of an exchange. Raises Malformed when it stays taken for ten minutes."""
-        with self._guard:
-            lock, waiting = self._held.get(exchange, (threading.Lock(), 0))
-            self._held[exchange] = (lock, waiting + 1)
-        try:
-            if not lock.acquire(timeout=BUSY):
-                raise Malformed("this exchange is being accepted in another session")
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            self._leave(exchange)
 
-    def _leave(self, exchange: bytes) -> None:
-        with self._guard:
-            lock, waiting = self._held[exchange]
-            if waiting == 1:
-                del self._held[exchange]
-            else:
-                self._held[exchange] = (lock, waiting - 1)
+def _on_top(desk: Desk, incoming: Incoming, content: Iterator[bytes]) -> Iterator[bytes]:
+    """Put the node's headers in front of the content; the last one marks where the content begins (smtp.md M6)."""
+    core = incoming.manifest.core
+    yield f"Return-Path: <{core.sender.address}>\r\n".encode()
+    passed = f"x-secmtp=pass header.from={core.sender.address} (mode {core.mode}, receipt level {core.recipient.level})"
+    yield f"Authentication-Results: {desk.policy.domains[0]}; {passed}\r\n".encode()
+    yield f"SecMTP-Exchange: {incoming.exchange.hex()}\r\n".encode()
+    yield from content
+
+
+def _find(desk: Desk, exchange: bytes) -> Incoming | None:
+    with desk.store.transaction() as unit:
+        return unit.incoming.find(exchange)
+
+
+def _get(desk: Desk, exchange: bytes) -> Incoming:
+    incoming = _find(desk, exchange)
+    if incoming is None:
+        raise NotFound("no such incoming exchange")
+    return incoming
