@@ -1,4 +1,4 @@
-"""What a recipient's node checks before it signs anything (docs/protocols/online.md R2, R3). Each raises EvidenceFault."""
+"""What a recipient's node checks before it signs anything (docs/protocols/online.md R2, R3)."""
 
 from __future__ import annotations
 
