@@ -1,0 +1,1 @@
+"""SMTP in and out: listeners, envelopes, messages as octets (docs/protocols/smtp.md)."""
