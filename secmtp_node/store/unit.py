@@ -161,6 +161,12 @@ class SqlUnit:
         self.evidence = SqlEvidence(connection)
         self.directory = SqlDirectory(connection)
         self.users = SqlUsers(connection)
+        self._connection = connection
+
+    def file_names(self) -> frozenset[str]:
+        """Return the names of all files that rows name."""
+        queries = (select(t.outgoing.c.file), select(t.incoming.c.file))
+        return frozenset(name for query in queries for name in self._connection.scalars(query))
 
 
 def _letter(row: RowMapping) -> Letter:

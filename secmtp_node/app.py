@@ -1,0 +1,282 @@
+"""Wiring of the node: the only module that knows which part is made of what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from secmtp_node import clock
+from secmtp_node.agents import jobs, learning, recipient, sender, users
+from secmtp_node.agents.addresses import AddressBook
+from secmtp_node.agents.desk import Desk, Policy
+from secmtp_node.agents.recipient import Arrived
+from secmtp_node.agents.users import Registry
+from secmtp_node.custody.at_rest import MasterKey
+from secmtp_node.custody.identity import Identity, load_identity
+from secmtp_node.custody.passwords import ScramPasswords
+from secmtp_node.custody.vault import KeyVault
+from secmtp_node.delivery.maildir import Maildirs
+from secmtp_node.delivery.report import MailReports
+from secmtp_node.ports.services import Login
+from secmtp_node.ports.values import UserKey
+from secmtp_node.settings import Settings, TTPAddress
+from secmtp_node.smtp.client import SmtpCarrier
+from secmtp_node.smtp.envelope import EnvelopeReader
+from secmtp_node.smtp.guard import Guard, Limits
+from secmtp_node.smtp.listener import Address, Listeners, client_context, server_context
+from secmtp_node.smtp.message import read_message
+from secmtp_node.smtp.ports import CertifiedPeer, MailService, PeerService
+from secmtp_node.smtp.protocol import Listening
+from secmtp_node.smtp.spool import Spool
+from secmtp_node.store.database import SqlStore, open_engine, upgrade
+from secmtp_node.store.files import FileBox
+from secmtp_node.ttp_client import Asker, HttpTTP
+from secmtp_node.workers import Workers, sequence
+from shared.crypto.certificates import Purpose, verify_chain
+from shared.errors import NotFound, Unauthenticated, Unavailable
+from shared.evidence.records import DomainRecord
+
+FEED_WAIT = 20
+IDLE = 0.2
+UPKEEP = 2.0
+ENVELOPE_GROWTH = 1.4
+
+
+@dataclass
+class Node:
+    """A node that runs. `ports` says where it listens."""
+
+    desk: Desk
+    registry: Registry
+    workers: Workers
+    listeners: Listeners
+    ports: dict[str, int]
+    ttp: HttpTTP
+
+    def close(self) -> None:
+        """Stop taking mail, then stop working."""
+        self.listeners.close()
+        self.workers.stop()
+        self.ttp.close()
+
+
+def database_url(directory: Path, settings: Settings) -> str:
+    """Return the database's URL."""
+    return settings.database or f"sqlite:///{directory / 'data' / 'node.sqlite'}"
+
+
+def mail_directory(directory: Path, settings: Settings) -> Path:
+    """Return where Maildirs lie."""
+    return Path(settings.mail) if settings.mail else directory / "mail"
+
+
+def tell(event: str, **facts: object) -> None:
+    """Log an event."""
+    structlog.get_logger().info(event, **facts)
+
+
+def build_registry(directory: Path, settings: Settings, identity: Identity, store: SqlStore) -> Registry:
+    """Return what issues for this node's domains."""
+    return Registry(store, identity.root, identity.domain_ca, identity.domain_key, clock.now, clock.draw)
+
+
+def build_vault(identity: Identity, master: MasterKey) -> KeyVault:
+    """Return the keeper of users' keys."""
+
+    def chain(key: UserKey) -> tuple[bytes, ...]:
+        return key.certificate, identity.domain_ca.certificate
+
+    return KeyVault(master, clock.draw, chain)
+
+
+def build_ttp(identity: Identity, address: TTPAddress) -> HttpTTP:
+    """Return the client of the TTP."""
+    asker = Asker(identity.request_key, identity.request_certificate, clock.now, clock.draw)
+    return HttpTTP(address.name, address.url, str(identity.root_file), asker)
+
+
+def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
+    """Build everything and start it. Raises ConfigurationError rather than run wrongly."""
+    identity = load_identity(directory, clock.now())
+    engine = open_engine(database_url(directory, settings))
+    upgrade(engine)
+    store, ttp = SqlStore(engine), build_ttp(identity, address)
+    desk = _desk(directory, settings, identity, store, ttp)
+    registry = build_registry(directory, settings, identity, store)
+    spool = Spool(directory / "data" / "spool")
+    spool.sweep()
+    listeners = Listeners()
+    ports = _listen(listeners, settings, identity, desk, spool)
+    workers = Workers(tell)
+    node = Node(desk, registry, workers, listeners, ports, ttp)
+    _start(node, settings, identity)
+    return node
+
+
+def _desk(directory: Path, settings: Settings, identity: Identity, store: SqlStore, ttp: HttpTTP) -> Desk:
+    master = MasterKey(directory / "keys", clock.draw)
+    files = FileBox(directory / "data" / "ciphertexts")
+    with store.transaction() as unit:
+        files.sweep(unit.file_names())
+    policy = Policy(
+        domains=tuple(settings.domains),
+        expiry=settings.expiry,
+        first_pause=settings.first_pause,
+        longest_pause=settings.longest_pause,
+    )
+    context = client_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
+    return Desk(
+        policy=policy,
+        root=identity.root,
+        store=store,
+        files=files,
+        at_rest=master,
+        vault=build_vault(identity, master),
+        passwords=ScramPasswords(master.fingerprint),
+        book=AddressBook(ttp, store, identity.root, clock.now),
+        ttps={ttp.name: ttp},
+        carrier=SmtpCarrier(context, settings.domains[0]),
+        mailboxes=Maildirs(mail_directory(directory, settings)),
+        reports=MailReports(settings.domains[0]),
+        node_key=identity.hpke,
+        now=clock.now,
+        draw=clock.draw,
+        tell=tell,
+    )
+
+
+def _listen(listeners: Listeners, settings: Settings, identity: Identity, desk: Desk, spool: Spool) -> dict[str, int]:
+    def listening(octets: int, mail: MailService | None, peers: PeerService | None) -> Listening:
+        limits = Limits(octets=octets)
+        return Listening(
+            hostname=settings.domains[0],
+            home=settings.domains[0],
+            spool=spool,
+            limits=limits,
+            guard=Guard(limits),
+            failed=_failed,
+            mail=mail,
+            peers=peers,
+        )
+
+    users_context = server_context(identity.tls_certificate, identity.tls_key_file)
+    peers_context = server_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
+    mail = listening(settings.message_octets, Submission(desk), None)
+    peers = listening(int(settings.message_octets * ENVELOPE_GROWTH) + 65536, None, Peers(desk))
+    at = settings.listen
+    return {
+        "submission": listeners.listen(Address(at, settings.submission), mail, users_context),
+        "submissions": listeners.listen(Address(at, settings.submissions), mail, users_context, implicit_tls=True),
+        "peer": listeners.listen(Address(at, settings.peer), peers, peers_context),
+    }
+
+
+def _start(node: Node, settings: Settings, identity: Identity) -> None:
+    """Start the workers, having tried once to publish: a node that is up at once is found at once."""
+    record = DomainRecord(
+        domain=settings.domains[0],
+        host=settings.peer_host or settings.hosts[0],
+        port=settings.peer_port or node.ports["peer"],
+        hpke=identity.hpke.public,
+        modes=("online",),
+        issued=clock.now(),
+    )
+    publisher = _Publisher(node, record)
+    try:
+        publisher.publish()
+    except Unavailable as error:
+        tell("not published yet", reason=error.message)
+    for number in range(settings.couriers):
+        node.workers.start(f"jobs-{number}", lambda: 0.0 if jobs.run_one(node.desk) else IDLE)
+    node.workers.start("feed", lambda: _follow(node))
+    node.workers.start("upkeep", sequence([publisher.publish], UPKEEP))
+
+
+def _follow(node: Node) -> float:
+    """Ask for one page of the feed and commit it."""
+    cursor = learning.cursor_of(node.desk, node.ttp.name)
+    page = node.ttp.feed(cursor, FEED_WAIT)
+    if page.bundles or page.cursor != cursor:
+        learning.learn_page(node.desk, node.ttp.name, page.bundles, page.cursor)
+    return 0.0
+
+
+@dataclass
+class _Publisher:
+    """Publishes domain records once a day and bindings as they are made."""
+
+    node: Node
+    record: DomainRecord
+    published: int = 0
+
+    def publish(self) -> None:
+        """Do what is due."""
+        node = self.node
+        if clock.now() - self.published >= users.DAY:
+            users.publish_domains(node.registry, node.ttp, self.record)
+            self.published = clock.now()
+        users.upkeep(node.registry)
+        users.publish(node.registry, node.ttp, tell)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The submission listeners' way to the use cases."""
+
+    desk: Desk
+
+    def log_in(self, address: str, password: str) -> Login:
+        """Check a password."""
+        return sender.log_in(self.desk, address, password)
+
+    def check_sender(self, login: Login | None, address: str) -> None:
+        """Only the own address can be proven."""
+        sender.check_sender(_proven(login), address)
+
+    def check_recipient(self, login: Login | None, address: str) -> None:
+        """Look the recipient up."""
+        sender.check_recipient(self.desk, address)
+
+    def submit(self, login: Login | None, sender_address: str, recipients: Sequence[str], message: Path) -> str:
+        """Take a message."""
+        return sender.submit(self.desk, _proven(login), recipients, read_message(message))
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The peer listener's way to the use cases."""
+
+    desk: Desk
+
+    def admit(self, certificate: bytes) -> CertifiedPeer:
+        """Check that a client certificate is a node's."""
+        verified = verify_chain([certificate], self.desk.root, {Purpose.NODE}, clock.now())
+        return CertifiedPeer(verified.names, certificate)
+
+    def check_recipient(self, address: str) -> None:
+        """Only users of this node."""
+        with self.desk.store.transaction() as unit:
+            if unit.users.find(address) is None:
+                raise NotFound("no such user here")
+
+    def accept(self, peer: CertifiedPeer, sender_address: str, recipient_address: str, message: Path) -> str:
+        """Take an envelope: its ciphertext into a file of its own, hashed on the way, then all the checks."""
+        reader = EnvelopeReader(message)
+        ciphertext = self.desk.files.write(reader.ciphertext())
+        arrived = Arrived(
+            reader.exchange, reader.head, ciphertext, sender_address, recipient_address, ", ".join(peer.names)
+        )
+        return recipient.accept(self.desk, arrived)
+
+
+def _proven(login: Login | None) -> Login:
+    if login is None:
+        raise Unauthenticated("authenticate first")
+    return login
+
+
+def _failed(what: str, error: BaseException) -> None:
+    structlog.get_logger().error(what, error=type(error).__name__, exc_info=error)

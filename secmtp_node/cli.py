@@ -1,0 +1,136 @@
+"""`secmtp node`: set up and run a node. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.errors import ConfigurationError, Malformed
+
+app = typer.Typer(help="Set up and run a node.", no_args_is_help=True)
+users = typer.Typer(help="Users of this node.", no_args_is_help=True)
+app.add_typer(users, name="user")
+Directory = Annotated[Path, typer.Option("--dir", help="The node's directory.")]
+MAX_PASSWORD_FILE = 4096
+
+
+@app.command()
+def init(
+    directory: Directory,
+    domain: Annotated[list[str], typer.Option(help="A mail domain of this node; may be repeated.")],
+    host: Annotated[list[str], typer.Option(help="A host name of this node; may be repeated.")],
+    submission: Annotated[int, typer.Option(help="Port for mail programs, STARTTLS.")] = 587,
+    submissions: Annotated[int, typer.Option(help="Port for mail programs, TLS.")] = 465,
+    peer: Annotated[int, typer.Option(help="Port for other nodes.")] = 25,
+) -> None:
+    """Make keys, settings and database, and the request for the CA."""
+    from secmtp_node.setup import initialise  # noqa: PLC0415
+
+    ports = (submission, submissions, peer)
+    request = initialise(directory, domains=domain, hosts=host, now=int(time.time()), ports=ports)
+    typer.echo(f"Made {directory}. Have the CA certify {request} (`secmtp ca issue`), then run `secmtp node certify`.")
+
+
+@app.command()
+def certify(
+    file: Annotated[Path, typer.Argument(help="What the CA issued.")],
+    directory: Directory,
+    root: Annotated[Path, typer.Option(help="The root certificate (PEM).")],
+) -> None:
+    """Check and install the certificates that the CA issued."""
+    from secmtp_node.setup import install_certificates  # noqa: PLC0415
+
+    install_certificates(directory, file, root, now=int(time.time()))
+    typer.echo(f"The certificates fit. Now enrol at a TTP: `secmtp node enrol --dir {directory}`.")
+
+
+@app.command()
+def enrol(
+    directory: Directory,
+    ttp: Annotated[str, typer.Option(help="The TTP's address, https://host:port.")],
+    name: Annotated[str, typer.Option(help="The TTP's name, as it is certified.")],
+    token_file: Annotated[Path | None, typer.Option(help="A file with the token; otherwise it is asked for.")] = None,
+) -> None:
+    """Enrol at a TTP with a one-time token of its operator."""
+    from secmtp_node.setup import enrol as run  # noqa: PLC0415
+
+    token = _secret(token_file, "Enrolment token")
+    run(directory, ttp_url=ttp, ttp_name=name, token=token, now=int(time.time()))
+    typer.echo(f"Enrolled at {name}. Add users, then run `secmtp node serve --dir {directory}`.")
+
+
+@app.command()
+def serve(directory: Directory) -> None:
+    """Serve until SIGTERM. Prints a line of JSON when it listens; logs JSON lines to standard error."""
+    from secmtp_node.server import serve as run  # noqa: PLC0415
+    from secmtp_node.settings import load, load_ttp  # noqa: PLC0415
+
+    raise typer.Exit(run(directory, load(directory), load_ttp(directory)))
+
+
+@app.command()
+def evidence(
+    exchange: Annotated[str, typer.Argument(help="The exchange id (hM), 64 hexadecimal digits.")],
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="Where to put the bundle. Must not exist.")],
+) -> None:
+    """Export the bundle of an exchange, sent or received, without openings."""
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+    from shared.commands.files import write_secret  # noqa: PLC0415
+    from shared.evidence import bundle as bundles  # noqa: PLC0415
+
+    try:
+        name = bytes.fromhex(exchange)
+    except ValueError as error:
+        raise Malformed("an exchange id is 64 hexadecimal digits") from error
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        found = unit.evidence.find(name)
+    if found is None:
+        raise ConfigurationError("this node has no evidence of that exchange (yet)")
+    write_secret(out, bundles.encode(found.bundle))
+    typer.echo(f"{found.outcome}: {out}")
+
+
+@users.command("add")
+def add(
+    address: Annotated[str, typer.Argument(help="The mail address.")],
+    directory: Directory,
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file with the password; otherwise it is asked for.")
+    ] = None,
+) -> None:
+    """Make a user with keys of their own. The password opens the key that signs what they send."""
+    from secmtp_node.setup import add_user  # noqa: PLC0415
+
+    password = _secret(password_file, "Password", confirm=True)
+    typer.echo(f"Added {add_user(directory, address, password, now=int(time.time()))}.")
+
+
+@users.command("list")
+def list_users(directory: Directory) -> None:
+    """List the users."""
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        for address in unit.users.addresses():
+            typer.echo(address)
+
+
+def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> str:
+    if file is None:
+        asked: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
+        return asked
+    from shared.commands.files import read_bounded  # noqa: PLC0415
+
+    return read_bounded(file, MAX_PASSWORD_FILE).decode("utf-8").rstrip("\r\n")

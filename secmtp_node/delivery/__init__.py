@@ -1,0 +1,1 @@
+"""Mailboxes and the reports that senders get."""

@@ -1,0 +1,96 @@
+"""Settings of the node: DIR/node.toml, overridden by SECMTP_NODE_…; an unknown key is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from shared.errors import ConfigurationError
+
+FILE = "node.toml"
+TTP_FILE = "ttp.json"
+DAY = 24 * 3600
+MIB = 1024 * 1024
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Times are seconds, sizes octets. Port 0 takes a free one."""
+
+    model_config = SettingsConfigDict(env_prefix="SECMTP_NODE_", extra="forbid", frozen=True)
+
+    domains: Annotated[list[str], Field(min_length=1)]
+    hosts: list[str]
+    listen: str = "127.0.0.1"
+    submission: Port = 587
+    submissions: Port = 465
+    peer: Port = 25
+    peer_host: Annotated[str, Field(description="The host name that other nodes connect to.")] = ""
+    peer_port: Annotated[Port, Field(description="The port that other nodes connect to; 0 for `peer`.")] = 0
+    mail: Annotated[str, Field(description="The directory of Maildirs; empty for DIR/mail.")] = ""
+    database: Annotated[str, Field(description="SQLAlchemy URL; empty for SQLite in the data directory.")] = ""
+    expiry: Annotated[int, Field(description="How long a recipient may take.", ge=60, le=90 * DAY)] = 5 * DAY
+    message_octets: Annotated[int, Field(ge=1024)] = 256 * MIB
+    first_pause: Annotated[int, Field(ge=1)] = 5
+    longest_pause: Annotated[int, Field(ge=1)] = 3600
+    couriers: Annotated[int, Field(description="Jobs done at once.", ge=1, le=32)] = 4
+
+
+class TTPAddress(BaseSettings):
+    """The TTP that this node is enrolled at."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    url: str
+
+
+def load(directory: Path) -> Settings:
+    """Read the settings of a directory. Raises ConfigurationError naming each key that is wrong."""
+    path = directory / FILE
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is missing: run `secmtp node init --dir {directory}`")
+    try:
+        return Settings(**{**TomlConfigSettingsSource(Settings, path)(), **EnvSettingsSource(Settings)()})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(f"{path}: {wrong}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} isn't TOML: {error}") from error
+
+
+def load_ttp(directory: Path) -> TTPAddress:
+    """Read which TTP this node is enrolled at. Raises ConfigurationError."""
+    path = directory / TTP_FILE
+    if not path.is_file():
+        raise ConfigurationError(f"this node isn't enrolled yet: run `secmtp node enrol --dir {directory}`")
+    try:
+        return TTPAddress(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path} isn't what `secmtp node enrol` wrote: enrol again") from error
+
+
+def render(domains: Sequence[str], hosts: Sequence[str], ports: tuple[int, int, int]) -> str:
+    """Return the text of a new settings file. JSON's strings and lists are TOML's too."""
+    submission, submissions, peer = ports
+    lines = (
+        "# Settings of the node; unknown keys are refused. `secmtp node serve --help` says more.",
+        f"domains = {json.dumps(list(domains))}",
+        f"hosts = {json.dumps(list(hosts))}",
+        '# The address to listen on; "" or "0.0.0.0" for all.',
+        'listen = "127.0.0.1"',
+        "# For mail programs: STARTTLS and implicit TLS. For other nodes: STARTTLS with certificates.",
+        f"submission = {submission}",
+        f"submissions = {submissions}",
+        f"peer = {peer}",
+        "# What other nodes connect to, if it isn't the first host and the port above.",
+        'peer_host = ""',
+        "peer_port = 0",
+        "",
+    )
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Carrying envelopes to peers: smtplib for the dialogue, our own streaming DATA, certificates on both sides."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Iterable
+
+from secmtp_node.ports.services import Envelope, Peer, Rejected, Stored
+from secmtp_node.smtp import envelope as envelopes
+from secmtp_node.smtp.address import format_path
+from secmtp_node.smtp.envelope import Outer
+from shared.errors import Unavailable
+
+SECONDS = 300
+CONNECT_SECONDS = 30
+OK, GO_ON = 250, 354
+
+
+class SmtpCarrier:
+    """Brings envelopes over SMTP with STARTTLS. The peer must be certified for the recipient's mail domain."""
+
+    def __init__(self, context: ssl.SSLContext, hostname: str) -> None:
+        self._context = context
+        self._hostname = hostname
+
+    def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope. Raises Unavailable for 4yz, no connection, no certificate or no reply."""
+        try:
+            with smtplib.SMTP(timeout=CONNECT_SECONDS, local_hostname=self._hostname) as client:
+                client.connect(peer.host, peer.port)
+                return self._converse(client, peer, envelope)
+        except (OSError, smtplib.SMTPException) as error:
+            raise Unavailable(f"the node of {peer.domain} can't be reached: {_words(error)}") from error
+
+    def _converse(self, client: smtplib.SMTP, peer: Peer, envelope: Envelope) -> Stored | Rejected:
+        client.ehlo()
+        # smtplib takes the name for TLS from here: the mail domain that the peer must be certified for.
+        client._host = peer.domain  # type: ignore[attr-defined]  # noqa: SLF001
+        client.starttls(context=self._context)
+        client.ehlo()
+        if client.sock is not None:
+            client.sock.settimeout(SECONDS)
+        sender, recipient = format_path(envelope.sender), format_path(envelope.recipient)
+        utf8 = "" if (sender + recipient).isascii() else " SMTPUTF8"
+        client.command_encoding = "utf-8" if utf8 else "ascii"
+        for command, expected in (
+            (f"MAIL FROM:{sender} BODY=8BITMIME{utf8}", OK),
+            (f"RCPT TO:{recipient}", OK),
+            ("DATA", GO_ON),
+        ):
+            code, text = client.docmd(command)
+            if code != expected:
+                return _refused(code, text)
+        _send(client, envelope)
+        code, text = client.getreply()
+        if code != OK:
+            return _refused(code, text)
+        return Stored(_line(code, text))
+
+
+def _send(client: smtplib.SMTP, envelope: Envelope) -> None:
+    """Send the envelope dot-stuffed. Our own octets begin no line with a dot, but the rule is the rule."""
+    if client.sock is None:
+        raise smtplib.SMTPServerDisconnected("the connection was closed")
+    outer = Outer(envelope.exchange, envelope.sender, envelope.recipient, envelope.date)
+    for piece in _stuffed(envelopes.write(outer, envelope.head, envelope.ciphertext())):
+        client.sock.sendall(piece)
+    client.sock.sendall(b".\r\n")
+
+
+def _stuffed(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    before = b"\r\n"
+    for piece in pieces:
+        joined = before + piece
+        yield joined.replace(b"\r\n.", b"\r\n..")[len(before) :]
+        before = joined[-2:]
+
+
+def _refused(code: int, text: bytes) -> Rejected:
+    if code >= 500:
+        return Rejected(_line(code, text))
+    raise Unavailable(f"the peer answered {_line(code, text)}")
+
+
+def _line(code: int, text: bytes) -> str:
+    return f"{code} {text.decode('utf-8', 'replace')}"[:500]
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

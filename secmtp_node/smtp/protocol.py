@@ -1,0 +1,462 @@
+"""One SMTP connection: aiosmtpd's transport and TLS, our own command loop, parameters and streaming DATA.
+
+aiosmtpd's own loop takes commands ended by bare LF, passes bare CR on, and holds a message in memory as
+a list of lines; what is in the tables below is what this server does instead (docs/protocols/smtp.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiosmtpd.smtp import SMTP
+
+from secmtp_node.ports.services import Login
+from secmtp_node.smtp import replies as r
+from secmtp_node.smtp.address import parse_mailbox, parse_parameters, split_path
+from secmtp_node.smtp.data import DataReader
+from secmtp_node.smtp.guard import Guard, Limits
+from secmtp_node.smtp.lines import BareLineEnd, Input, LineTooLong
+from secmtp_node.smtp.message import Loop
+from secmtp_node.smtp.ports import CertifiedPeer, MailService, PeerService
+from secmtp_node.smtp.replies import Reply
+from secmtp_node.smtp.spool import Spool, SpoolFile
+from shared.errors import Malformed, SecMTPError, Unauthenticated
+
+COMMAND = 512
+LOGIN_LINE = 12288  # RFC 4954 §4
+MECHANISMS = ("PLAIN", "LOGIN")
+FAILED_PAUSE = 1.0
+OVER = 2  # how many times the size bound is read and dropped before the connection is closed
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What all connections of one listener share. `peers` or `mail` is set, never both."""
+
+    hostname: str
+    home: str
+    spool: Spool
+    limits: Limits
+    guard: Guard
+    failed: Callable[[str, BaseException], None]
+    mail: MailService | None = None
+    peers: PeerService | None = None
+    require_tls: bool = True
+    require_login: bool = True
+
+
+@dataclass
+class Transaction:
+    """One mail transaction."""
+
+    sender: str
+    smtputf8: bool
+    recipients: list[str] = field(default_factory=list)
+
+
+class Closing(Exception):
+    """The connection is to be closed after this reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class SmtpConnection(SMTP):
+    """One connection. `implicit_tls` says that TLS began with the first octet."""
+
+    line_length_limit = 64 * 1024
+
+    def __init__(self, listening: Listening, *, implicit_tls: bool = False, **more: Any) -> None:
+        super().__init__(object(), hostname=listening.hostname, ident="ESMTP SecMTP", **more)
+        self._l = listening
+        self._implicit_tls = implicit_tls
+        self._input: Input
+        self._greeted = False
+        self._login: Login | None = None
+        self._peer: CertifiedPeer | None = None
+        self._transaction: Transaction | None = None
+        self._errors = 0
+        self._failed_logins = 0
+        self._commands: dict[bytes, Callable[[str], Awaitable[None]]] = {
+            b"EHLO": self._ehlo,
+            b"HELO": self._helo,
+            b"STARTTLS": self._starttls,
+            b"AUTH": self._auth,
+            b"MAIL": self._mail,
+            b"RCPT": self._rcpt,
+            b"DATA": self._data,
+            b"RSET": self._rset,
+            b"NOOP": self._noop,
+            b"VRFY": self._vrfy,
+            b"QUIT": self._quit,
+        }
+
+    @property
+    def _secure(self) -> bool:
+        return self._implicit_tls or self._tls_protocol is not None
+
+    @property
+    def _address(self) -> str:
+        session: Any = self.session  # None before a connection, which aiosmtpd's types don't say
+        peer = None if session is None else session.peer
+        return str(peer[0]) if isinstance(peer, tuple) else "local"
+
+    def eof_received(self) -> bool | None:
+        """Let the loop come to the end of what was sent; aiosmtpd would cancel it half-way through a message."""
+        self._reader.feed_eof()
+        return not self._secure
+
+    async def _handle_client(self) -> None:
+        """Greet, then take commands until the end. Whatever happens, the connection is closed and counted off."""
+        address = self._address
+        if not self._l.guard.enter(address):
+            await self._say(r.TOO_MANY_CONNECTIONS)
+            self._close()
+            return
+        self._input = Input(self._reader)
+        try:
+            await self.push(f"220 {self.hostname} ESMTP SecMTP")
+            await self._serve()
+        except Closing as closing:
+            await self._say(closing.reply)
+        except (EOFError, ConnectionError):
+            pass
+        except Exception as error:  # noqa: BLE001  (a connection must not take others along)
+            self._l.failed("smtp connection", error)
+        finally:
+            self._l.guard.leave(address)
+            self._close()
+
+    async def _serve(self) -> None:
+        while True:
+            self._reset_timeout()
+            try:
+                line = await self._input.line(COMMAND - 2 if not self._greeted else LOGIN_LINE)
+                await self._command(line)
+            except LineTooLong:
+                await self._refuse(r.LINE_TOO_LONG)
+            except BareLineEnd:
+                await self._refuse(r.BARE_LINE_END)
+
+    async def _command(self, line: bytes) -> None:
+        verb, _, rest = line.partition(b" ")
+        command = self._commands.get(verb.upper())
+        if command is None:
+            await self._refuse(r.UNKNOWN_COMMAND)
+            return
+        if len(line) > COMMAND * 2 and verb.upper() != b"AUTH":  # RFC 6531 and parameters make lines longer
+            await self._refuse(r.LINE_TOO_LONG)
+            return
+        try:
+            argument = rest.strip(b" ").decode("utf-8")
+        except UnicodeDecodeError:
+            await self._refuse(r.BAD_UTF8)
+            return
+        await command(argument)
+
+    async def _ehlo(self, argument: str) -> None:
+        if not argument:
+            await self._refuse(r.BAD_SYNTAX)
+            return
+        self._greeted, self._transaction = True, None
+        lines = [self.hostname, f"SIZE {self._l.limits.octets}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        lines.append("ENHANCEDSTATUSCODES")
+        if self.tls_context is not None and not self._secure:
+            lines.append("STARTTLS")
+        if self._l.mail is not None and (self._secure or not self._l.require_tls):
+            lines.append("AUTH " + " ".join(MECHANISMS))
+        if self._secure:
+            lines.append("SECMTP")
+        await self.push("\r\n".join(f"250{'-' if line is not lines[-1] else ' '}{line}" for line in lines))
+
+    async def _helo(self, argument: str) -> None:
+        if not argument:
+            await self._refuse(r.BAD_SYNTAX)
+            return
+        self._greeted, self._transaction = True, None
+        await self.push(f"250 {self.hostname}")
+
+    async def _starttls(self, argument: str) -> None:
+        if argument or self._secure or self.tls_context is None:
+            await self._refuse(r.BAD_SYNTAX if argument else r.BAD_SEQUENCE)
+            return
+        self._input.forget()
+        await self.smtp_STARTTLS("")
+        # A new session (RFC 3207 §4.2): nothing that was said before TLS counts.
+        self._input.forget()
+        self._greeted, self._transaction, self._login = False, None, None
+        if self._l.peers is not None:
+            await self._admit(self._l.peers)
+
+    async def _admit(self, peers: PeerService) -> None:
+        tls = self.transport.get_extra_info("ssl_object") if self.transport is not None else None
+        certificate = tls.getpeercert(True) if tls is not None else None
+        if not certificate:
+            raise Closing(r.PEER_REFUSED)
+        try:
+            self._peer = await self._in_thread(peers.admit, certificate)
+        except SecMTPError as error:
+            raise Closing(r.PEER_REFUSED.saying(f"certificate refused: {error.message}")) from error
+
+    async def _auth(self, argument: str) -> None:
+        mechanism, _, initial = argument.partition(" ")
+        refusal = self._auth_refusal(mechanism.upper())
+        if refusal is not None or self._l.mail is None:
+            await self._refuse(refusal or r.UNKNOWN_COMMAND)
+            return
+        try:
+            address, password = await self._credentials(mechanism.upper(), initial)
+        except Malformed as error:
+            await self._refuse(r.CANCELLED if error.code == "cancelled" else r.BAD_BASE64)
+            return
+        try:
+            self._login = await self._in_thread(self._l.mail.log_in, address, password)
+        except Unauthenticated:
+            await self._failed_login()
+            return
+        except SecMTPError as error:
+            await self._refuse(r.of_error(error))
+            return
+        await self._say(r.AUTHENTICATED)
+
+    def _auth_refusal(self, mechanism: str) -> Reply | None:
+        if self._l.require_tls and not self._secure:
+            return r.ENCRYPTION_REQUIRED
+        if not self._greeted or self._login is not None or self._transaction is not None:
+            return r.BAD_SEQUENCE
+        if mechanism not in MECHANISMS:
+            return r.UNKNOWN_MECHANISM if mechanism else r.BAD_SYNTAX
+        if self._l.guard.blocked(self._address, self.loop.time()):
+            return r.LOGIN_BLOCKED
+        return None
+
+    async def _credentials(self, mechanism: str, initial: str) -> tuple[str, str]:
+        if mechanism == "LOGIN":
+            name = _text(initial) if initial else _text(await self._challenge("Username:"))
+            return name, _text(await self._challenge("Password:"))
+        parts = _text(initial or await self._challenge("")).split("\0")
+        if len(parts) != 3:
+            raise Malformed("PLAIN is authorization identity, NUL, name, NUL, password (RFC 4616)")
+        return parts[1], parts[2]
+
+    async def _challenge(self, prompt: str) -> str:
+        await self.push("334 " + base64.b64encode(prompt.encode("ascii")).decode("ascii"))
+        answer = (await self._input.line(LOGIN_LINE)).decode("ascii", "replace")
+        if answer == "*":
+            raise Malformed("cancelled", code="cancelled")
+        return answer
+
+    async def _failed_login(self) -> None:
+        self._failed_logins += 1
+        self._l.guard.failed(self._address, self.loop.time())
+        await asyncio.sleep(FAILED_PAUSE * self._failed_logins)
+        if self._failed_logins >= self._l.limits.failed_logins:
+            raise Closing(r.TOO_MANY_ERRORS)
+        await self._refuse(r.BAD_LOGIN)
+
+    async def _mail(self, argument: str) -> None:
+        refusal = self._mail_refusal()
+        if refusal is None:
+            refusal = await self._begin(argument)
+        await (self._say(r.SENDER_OK) if refusal is None else self._refuse(refusal))
+
+    def _mail_refusal(self) -> Reply | None:
+        if self._l.require_tls and not self._secure:
+            return r.NEED_TLS
+        if self._l.mail is not None and self._l.require_login and self._login is None:
+            return r.NEED_LOGIN
+        if self._l.peers is not None and self._peer is None and self._l.require_tls:
+            return r.PEER_REFUSED
+        return None if self._greeted and self._transaction is None else r.BAD_SEQUENCE
+
+    async def _begin(self, argument: str) -> Reply | None:
+        try:
+            path, rest = split_path(argument, "FROM")
+            parameters = parse_parameters(rest)
+        except Malformed as error:
+            return r.BAD_SYNTAX.saying(error.message)
+        refusal = self._parameter_refusal(parameters)
+        if refusal is not None:
+            return refusal
+        smtputf8 = "SMTPUTF8" in parameters
+        if not path.isascii() and not smtputf8:
+            return r.NOT_ASCII
+        try:
+            sender = parse_mailbox(path, home=self._l.home) if path else ""
+            if self._l.mail is not None:
+                await self._in_thread(self._l.mail.check_sender, self._login, sender)
+        except Malformed as error:
+            return r.BAD_ADDRESS.saying(error.message)
+        except SecMTPError as error:
+            return r.of_error(error)
+        self._transaction = Transaction(sender, smtputf8)
+        return None
+
+    def _parameter_refusal(self, parameters: dict[str, str]) -> Reply | None:
+        for keyword, value in parameters.items():
+            match keyword:
+                case "SIZE" if value.isdigit() and len(value) <= 20:
+                    if int(value) > self._l.limits.octets:
+                        return r.TOO_LARGE
+                case "BODY" if value.upper() in {"7BIT", "8BITMIME"}:
+                    continue
+                case "SMTPUTF8" if not value:
+                    continue
+                case "AUTH" if value:
+                    continue
+                case "SIZE" | "BODY" | "SMTPUTF8" | "AUTH":
+                    return r.BAD_SYNTAX.saying(f"the parameter {keyword} has a wrong value")
+                case _:
+                    return r.UNKNOWN_PARAMETER.saying(f"the parameter {keyword[:40]} isn't known here")
+        return None
+
+    async def _rcpt(self, argument: str) -> None:
+        transaction = self._transaction
+        if transaction is None:
+            await self._refuse(r.BAD_SEQUENCE)
+            return
+        refusal = await self._add_recipient(transaction, argument)
+        await (self._say(r.RECIPIENT_OK) if refusal is None else self._refuse(refusal))
+
+    async def _add_recipient(self, transaction: Transaction, argument: str) -> Reply | None:
+        most = 1 if self._l.peers is not None else self._l.limits.recipients
+        if len(transaction.recipients) >= most:
+            return r.TOO_MANY_RECIPIENTS
+        try:
+            path, rest = split_path(argument, "TO")
+            parameters = parse_parameters(rest)
+        except Malformed as error:
+            return r.BAD_SYNTAX.saying(error.message)
+        if parameters:
+            return r.UNKNOWN_PARAMETER.saying(f"the parameter {next(iter(parameters))[:40]} isn't known here")
+        return await self._recipient_at(transaction, path)
+
+    async def _recipient_at(self, transaction: Transaction, path: str) -> Reply | None:
+        if not path.isascii() and not transaction.smtputf8:
+            return r.NOT_ASCII
+        try:
+            recipient = parse_mailbox(path, home=self._l.home)
+            await self._check_recipient(recipient)
+        except Malformed as error:
+            return r.BAD_ADDRESS.saying(error.message)
+        except SecMTPError as error:
+            return r.of_error(error)
+        transaction.recipients.append(recipient)
+        return None
+
+    async def _check_recipient(self, recipient: str) -> None:
+        if self._l.mail is not None:
+            await self._in_thread(self._l.mail.check_recipient, self._login, recipient)
+        elif self._l.peers is not None:
+            await self._in_thread(self._l.peers.check_recipient, recipient)
+
+    async def _data(self, argument: str) -> None:
+        if argument:
+            await self._refuse(r.BAD_SYNTAX)
+            return
+        transaction = self._transaction
+        if transaction is None or not transaction.recipients:
+            await self._refuse(r.BAD_SEQUENCE if transaction is None else r.NO_RECIPIENTS)
+            return
+        await self.push("354 send the message, end it with <CRLF>.<CRLF>")
+        self._transaction = None
+        spooled = self._l.spool.begin()
+        try:
+            async with asyncio.timeout(self._l.limits.data):
+                refusal = await self._receive(spooled)
+            reply = refusal or await self._hand_over(transaction, spooled)
+        except TimeoutError:
+            raise Closing(r.TOO_SLOW) from None
+        finally:
+            spooled.remove()
+        await self._say(reply)
+
+    async def _receive(self, spooled: SpoolFile) -> Reply | None:
+        """Read a message to its end, into its file while it may be taken. Memory stays flat."""
+        reader = DataReader()
+        received, bound = 0, self._l.limits.octets
+        while not reader.ended:
+            self._reset_timeout()
+            content = reader.feed(await self._input.piece())
+            received += len(content)
+            if received > bound * OVER:
+                raise Closing(r.TOO_LARGE)
+            if received <= bound and not reader.bare and not reader.nul:
+                spooled.write(content)
+        self._input.give_back(reader.rest)
+        if reader.bare or reader.nul:
+            return r.BARE_OCTETS
+        if received > bound:
+            return r.TOO_LARGE
+        await self._in_thread(spooled.finish)
+        return None
+
+    async def _hand_over(self, transaction: Transaction, spooled: SpoolFile) -> Reply:
+        """Give the durable message to the application; 250 only when it says that all is committed."""
+        try:
+            return r.STORED.saying(await self._in_thread(self._take, transaction, spooled.path))
+        except Loop:
+            return r.LOOP
+        except SecMTPError as error:
+            return r.of_error(error)
+
+    def _take(self, transaction: Transaction, message: Path) -> str:
+        if self._l.peers is not None and self._peer is not None:
+            return self._l.peers.accept(self._peer, transaction.sender, transaction.recipients[0], message)
+        if self._l.mail is not None:
+            return self._l.mail.submit(self._login, transaction.sender, transaction.recipients, message)
+        raise Unauthenticated("this listener takes no mail")
+
+    async def _rset(self, argument: str) -> None:
+        self._transaction = None
+        await self._say(r.OK)
+
+    async def _noop(self, argument: str) -> None:
+        await self._say(r.OK)
+
+    async def _vrfy(self, argument: str) -> None:
+        await self._say(r.CANT_VERIFY)
+
+    async def _quit(self, argument: str) -> None:
+        raise Closing(r.BYE)
+
+    async def _in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Run the application in a thread. A client that goes away doesn't stop it half-way."""
+        work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), self._l.limits.service)
+        except TimeoutError:
+            raise Closing(r.NOT_NOW.saying("that took too long; try again later")) from None
+        except (SecMTPError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            self._l.failed("smtp application", error)
+            raise Closing(r.NOT_NOW) from error
+
+    async def _say(self, reply: Reply) -> None:
+        await self.push(reply.line())
+
+    async def _refuse(self, reply: Reply) -> None:
+        self._errors += 1
+        if self._errors > self._l.limits.errors:
+            raise Closing(r.TOO_MANY_ERRORS)
+        await self._say(reply)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+def _text(coded: str) -> str:
+    try:
+        return base64.b64decode("" if coded == "=" else coded, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("that isn't base64 of UTF-8") from error
