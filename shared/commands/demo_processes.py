@@ -55,6 +55,11 @@ class Program:
             raise DemoFailed(f"{self.name} said {self._line!r} instead of being ready") from error
         return line
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def died(self) -> bool:
         """Whether the process isn't running any more."""
         return self._process.poll() is not None

@@ -75,7 +75,7 @@ def without_bcc(message: bytes) -> bytes:
     return b"".join(lines[:5] + lines[9:])
 
 
-@pytest.mark.parametrize("text", [b"a\0b\r\n", b"a\nb\r\n", b"a\rb\r\n", b"a\r\r\n", b"\n.\n"])
+@pytest.mark.parametrize("text", [b"a\0b", b"a\nb", b"a\rb", b"a\r\r\n", b"\n.\n", b"\r.\r", b"\n.\r\n"])
 def test_what_smtp_cannot_carry(world: World, text: bytes) -> None:
     """NUL, bare CR and bare LF are refused with a permanent reply that says why; the session lives on."""
     context = ssl.create_default_context(cafile=str(world.root))
@@ -85,7 +85,7 @@ def test_what_smtp_cannot_carry(world: World, text: bytes) -> None:
         client.mail("alice@a.example")
         client.rcpt("bob@b.example")
         client.docmd("DATA")
-        client.send(HEADER + b"\r\n" + text + b".\r\n")
+        client.send(HEADER + b"\r\n" + text + b"\r\n.\r\n")
         code, reason = client.getreply()
         assert 550 <= code < 560
         assert b"bare" in reason.lower() or b"nul" in reason.lower()
