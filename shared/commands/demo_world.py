@@ -64,13 +64,18 @@ class World:
         return self._outcome(submitted)
 
     def set_up(self) -> None:
-        """Make CA, TTP and nodes, and start the three programs."""
+        """Make CA, TTP and nodes, and start the three programs, each as soon as it can be."""
         now = int(time.time())
         self._say(f"Setting up in {self.place}: a CA, a TTP, two nodes")
         ca.init_authority(self.place / "ca", name="Demo root", now=now, passphrase=None)
-        ttp_url = self._set_up_ttp(now)
+        self._make_ttp(now)
+        self._say("Starting the TTP")
+        ttp = self._start("ttp", ["ttp", "serve", "--dir", str(self.place / "ttp")])
         for domain, users in self._users.items():
-            self.ports[domain] = self._set_up_node(domain, users, ttp_url, now)
+            self._make_node(domain, users, now)
+        url = f"https://{LOOPBACK}:{ttp.ready(DEADLINE)['port']}"
+        nodes = {domain: self._enrol_and_start(domain, url, now) for domain in self._users}
+        self.ports = {domain: program.ready(DEADLINE) for domain, program in nodes.items()}
 
     def submit(self, letter: Letter, recipients: Sequence[str], sender: str = SENDER) -> str:
         """Submit a letter at the sender's node and return SHA-256 of the octets that went over the wire."""
@@ -82,22 +87,22 @@ class World:
         new = self.place / f"node-{user.partition('@')[2]}" / "mail" / user / "new"
         return sorted(new.glob("*"))
 
-    def _set_up_ttp(self, now: int) -> str:
+    def _make_ttp(self, now: int) -> None:
         place = self.place / "ttp"
         self._ttp.initialise(place, name=TTP_NAME, hosts=[LOOPBACK, "localhost"], now=now)
         self._certify(place, self._ttp, now)
-        self._say("Starting the TTP")
-        port = self._start("ttp", ["ttp", "serve", "--dir", str(place)])["port"]
-        return f"https://{LOOPBACK}:{port}"
 
-    def _set_up_node(self, domain: str, users: Sequence[str], ttp_url: str, now: int) -> dict[str, int]:
+    def _make_node(self, domain: str, users: Sequence[str], now: int) -> None:
         place = self.place / f"node-{domain}"
         self._node.initialise(place, domains=[domain], hosts=[NODE_HOST], now=now)
         self._certify(place, self._node, now)
-        token = self._ttp.create_enrolment_token(self.place / "ttp", domains=[domain], now=now, lifetime=TOKEN_LIFETIME)
-        self._node.enrol(place, ttp_url=ttp_url, ttp_name=TTP_NAME, token=token, now=now)
         for user in users:
             self._node.add_user(place, user, PASSWORD, now=now)
+
+    def _enrol_and_start(self, domain: str, ttp_url: str, now: int) -> Program:
+        place = self.place / f"node-{domain}"
+        token = self._ttp.create_enrolment_token(self.place / "ttp", domains=[domain], now=now, lifetime=TOKEN_LIFETIME)
+        self._node.enrol(place, ttp_url=ttp_url, ttp_name=TTP_NAME, token=token, now=now)
         self._say(f"Starting the node of {domain}")
         return self._start(f"node-{domain}", ["node", "serve", "--dir", str(place)])
 
@@ -106,9 +111,9 @@ class World:
         ca.issue_from_file(self.place / "ca", place / "request.json", answer, now=now, passphrase=None)
         setup.install_certificates(place, answer, self.root, now=now)
 
-    def _start(self, name: str, arguments: list[str]) -> dict[str, int]:
+    def _start(self, name: str, arguments: list[str]) -> Program:
         self.programs[name] = Program(name, arguments, self.place)
-        return self.programs[name].ready(DEADLINE)
+        return self.programs[name]
 
     def _outcome(self, submitted: str) -> Outcome:
         delivered = self.wait_for_mail(RECIPIENT, "the letter in the recipient's Maildir")
