@@ -58,9 +58,10 @@ class Node:
 
     def close(self) -> None:
         """Stop taking mail, then stop working."""
-        self.listeners.close()
         self.workers.stop()
-        self.ttp.close()
+        self.listeners.close()
+        self.ttp.close()  # ends the long poll
+        self.workers.join()
 
 
 def database_url(directory: Path, settings: Settings) -> str:
@@ -242,7 +243,7 @@ class Submission:
 
     def submit(self, login: Login | None, sender_address: str, recipients: Sequence[str], message: Path) -> str:
         """Take a message."""
-        return sender.submit(self.desk, _proven(login), recipients, read_message(message))
+        return sender.submit(self.desk, _proven(login), sender_address, recipients, read_message(message))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from secmtp_node.ports.services import Events
 from shared.errors import SecMTPError
 
-END = 8.0
+END = 5.0
 LONGEST_WAIT = 1.0
 
 
@@ -28,10 +29,14 @@ class Workers:
         thread.start()
 
     def stop(self) -> None:
-        """Tell all to stop and wait a while; what they had committed is kept."""
+        """Tell all to stop. What is under way goes on to its end, or is done again after the next start."""
         self._stop.set()
+
+    def join(self) -> None:
+        """Wait a while for all to end; what they had committed is kept."""
+        end = time.monotonic() + END
         for thread in self._threads:
-            thread.join(END / max(1, len(self._threads)))
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self, name: str, work: Callable[[], float]) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secmtp_node.agents import learning
 from secmtp_node.agents.desk import Desk
-from secmtp_node.agents.sender import SECRET
+from secmtp_node.agents.sender import HEADERS, SECRET
 from secmtp_node.ports.services import Delivery, Envelope, Peer, Rejected, Report
 from secmtp_node.ports.values import Evidence, Job, Letter, Outgoing, Task
 from shared.api.messages import StatusRequest
@@ -102,7 +102,7 @@ def _facts(desk: Desk, exchange: Outgoing, letter: Letter, evidence: Evidence | 
         accepted=letter.accepted,
         time=desk.now() if evidence is None else evidence.time,
         bundle=bundle,
-        headers=letter.headers,
+        headers=desk.at_rest.open(letter.headers, HEADERS, letter.id) if letter.headers else b"",
     )
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from secmtp_node.agents.addresses import Addressee
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.services import Login, SigningPair, Submitted
+from secmtp_node.ports.store import Unit
 from secmtp_node.ports.values import KeyUse, Letter, Outgoing, StoredFile, Task
 from shared.crypto import suites
 from shared.crypto.keys import key_id
 from shared.crypto.shares import Shares
 from shared.crypto.stream import encrypt
-from shared.encoding.address import domain_of, normal_address
+from shared.encoding.address import normal_address
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.evidence import composition
 from shared.evidence.composition import Secrets
@@ -23,6 +24,7 @@ from shared.evidence.tokens import sign_nro
 from shared.exchange.sender import State
 
 SECRET = "s_R of an outgoing exchange"
+HEADERS = "head of a letter"
 
 
 def log_in(desk: Desk, address: str, password: str) -> Login:
@@ -40,12 +42,10 @@ def log_in(desk: Desk, address: str, password: str) -> Login:
     return Login(user.address, client_key)
 
 
-def check_sender(login: Login, address: str) -> str:
-    """Return the sender's address in normal form. Raises Forbidden unless it is the login's own."""
-    normal = normal_address(address)
-    if normal != login.address:
-        raise Forbidden(f"{login.address} can't send as {normal}: only the own address can be proven")
-    return normal
+def check_sender(login: Login, address: str) -> None:
+    """Raise Forbidden unless the address is the login's own, or the null reverse path: then nothing is reported."""
+    if address and normal_address(address) != login.address:
+        raise Forbidden(f"{login.address} can't send as {address}: only the own address can be proven")
 
 
 def check_recipient(desk: Desk, address: str) -> str:
@@ -53,8 +53,10 @@ def check_recipient(desk: Desk, address: str) -> str:
     return desk.book.find(normal_address(address)).binding.address
 
 
-def submit(desk: Desk, login: Login, recipients: Sequence[str], message: Submitted) -> str:
+def submit(desk: Desk, login: Login, sender: str, recipients: Sequence[str], message: Submitted) -> str:
     """Make an exchange for each recipient and commit all of them; return the text of the 250.
+
+    `sender` is the reverse path: reports go there, and nowhere if it is null; M names the login's address.
 
     A repetition within the window (the answer was lost) finds the letter and makes nothing new. Raises
     SecMTPError; then nothing was stored.
@@ -62,57 +64,63 @@ def submit(desk: Desk, login: Login, recipients: Sequence[str], message: Submitt
     addresses = tuple(dict.fromkeys(normal_address(recipient) for recipient in recipients))
     if not addresses:
         raise NotFound("the message has no recipient")
-    fingerprint = desk.at_rest.fingerprint(
-        b"letter", login.address.encode(), message.digest, *(address.encode() for address in addresses)
-    )
+    parts = (login.address, sender, *addresses)
+    fingerprint = desk.at_rest.fingerprint(b"letter", message.digest, *(part.encode() for part in parts))
     repeated = _known(desk, fingerprint)
     if repeated is not None:
         return repeated
+    name = desk.draw(16)
     letter = Letter(
-        id=desk.draw(16),
+        id=name,
         login=login.address,
-        reports=login.address,
+        reports=login.address if sender else None,
         accepted=desk.now(),
         fingerprint=fingerprint,
-        headers=message.headers,
+        headers=desk.at_rest.seal(message.headers, HEADERS, name),
     )
     sealing = _Sealing(desk, letter, _origin(desk, login), desk.book.ttp_record(), message)
     addressees = [desk.book.find(address) for address in addresses]
+    stored = False
     try:
-        exchanges = sealing.all(addressees)
-        return _commit(desk, letter, exchanges)
-    except BaseException:
-        for file in sealing.written:
-            desk.files.discard(file)
-        raise
+        repeated = _commit(desk, letter, sealing.all(addressees))
+        stored = repeated is None
+    finally:
+        if not stored:
+            for file in sealing.written:
+                desk.files.discard(file)
+    return repeated or _answer(letter, len(addressees))
 
 
 def _known(desk: Desk, fingerprint: bytes) -> str | None:
-    since = desk.now() - desk.policy.repeat_window
     with desk.store.transaction() as unit:
-        letter = unit.letters.find(fingerprint, since)
-        if letter is None:
-            return None
-        return _answer(letter, unit.outgoing.of_letter(letter.id))
+        return _repeated(desk, unit, fingerprint)
 
 
-def _commit(desk: Desk, letter: Letter, exchanges: Sequence[Outgoing]) -> str:
-    """Store letter, exchanges and jobs in one transaction: the commit point (S3).
+def _repeated(desk: Desk, unit: Unit, fingerprint: bytes) -> str | None:
+    letter = unit.letters.find(fingerprint, desk.now() - desk.policy.repeat_window)
+    return None if letter is None else _answer(letter, len(unit.outgoing.of_letter(letter.id)))
+
+
+def _commit(desk: Desk, letter: Letter, exchanges: Sequence[Outgoing]) -> str | None:
+    """Store letter, exchanges and jobs in one transaction: the commit point (S3). None when it is done.
 
     A crash before it: the program never heard 250 and submits again; files without a row are swept at
-    start. A crash after it: the courier goes on; a repetition finds the letter.
+    start. A crash after it: the courier goes on; a repetition finds the letter, one at the same moment too.
     """
     with desk.store.transaction() as unit:
+        repeated = _repeated(desk, unit, letter.fingerprint)
+        if repeated is not None:
+            return repeated
         unit.letters.add(letter)
         for exchange in exchanges:
             unit.outgoing.add(exchange)
             unit.jobs.add(Task.CARRY, exchange.exchange, desk.now())
     desk.tell("letter accepted", exchanges=[exchange.exchange.hex() for exchange in exchanges])
-    return _answer(letter, exchanges)
+    return None
 
 
-def _answer(letter: Letter, exchanges: Sequence[Outgoing]) -> str:
-    return f"stored as {letter.id.hex()}, {len(exchanges)} exchange(s)"
+def _answer(letter: Letter, exchanges: int) -> str:
+    return f"stored as {letter.id.hex()}, {exchanges} exchange(s)"
 
 
 def _origin(desk: Desk, login: Login) -> SigningPair:
@@ -182,8 +190,3 @@ class _Sealing:
             size=size_class(self.message.octets),
             notice=policy.notice,
         )
-
-
-def is_local(desk: Desk, address: str) -> bool:
-    """Whether an address is of this node's own domains."""
-    return domain_of(address) in desk.policy.domains

@@ -64,9 +64,13 @@ class Program:
         """Whether the process isn't running any more."""
         return self._process.poll() is not None
 
+    def tell_to_end(self) -> None:
+        """Ask the process to end; `end` waits for it."""
+        self._process.terminate()
+
     def end(self) -> None:
         """End the process: politely, then for good."""
-        self._process.terminate()
+        self.tell_to_end()
         try:
             self._process.wait(END)
         except subprocess.TimeoutExpired:

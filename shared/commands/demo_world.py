@@ -52,7 +52,9 @@ class World:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for program in reversed(list(self.programs.values())):
+        for program in self.programs.values():
+            program.tell_to_end()
+        for program in self.programs.values():
             program.end()
 
     def run(self, message: Path | None) -> Outcome:
