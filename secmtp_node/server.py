@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -33,7 +34,8 @@ def serve(directory: Path, settings: Settings, address: TTPAddress) -> int:
 
 
 def configure_log() -> None:
-    """Log JSON lines to standard error."""
+    """Log JSON lines to standard error. aiosmtpd's own log would repeat what connections say: it is off."""
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

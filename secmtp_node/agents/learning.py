@@ -10,7 +10,7 @@ from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.store import Unit
 from secmtp_node.ports.values import Alarm, Evidence, Task
 from shared.crypto import signing
-from shared.errors import SecMTPError
+from shared.errors import Conflict, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.receipt import verify_bundle, verify_no_trade
@@ -84,36 +84,37 @@ def cursor_of(desk: Desk, ttp: str) -> int:
 
 
 def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
+    """Commit what a verified outcome means for each side that this node is. The first outcome stands."""
     exchange = evidence.bundle.manifest.exchange
-    known = _apply_to_sender(desk, unit, exchange, evidence)
-    known = _apply_to_recipient(desk, unit, exchange, evidence) or known
+    outgoing, incoming = unit.outgoing.find(exchange), unit.incoming.find(exchange)
+    try:
+        # Both steps before any change: a second, different outcome must change nothing on either side.
+        sent = outgoing and step(sender.TABLE, outgoing.state, _SENDER_EVENTS[evidence.outcome])
+        received = incoming and step(recipient.TABLE, incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
+    except Conflict as conflict:
+        _alarm(desk, unit, "two outcomes of one exchange: the TTP's fault", evidence, conflict.message)
+        return
     unit.evidence.add(evidence)
-    if not known:
-        alarm = Alarm("evidence of an unknown exchange", exchange, evidence.outcome, b"", desk.now())
-        unit.evidence.alarm(alarm)
-        desk.tell(alarm.kind, exchange=exchange.hex(), outcome=evidence.outcome)
+    if sent:
+        unit.outgoing.move(exchange, sent.next)
+        for action in sent.actions:
+            unit.jobs.add(_SENDER_TASKS[action], exchange, desk.now())
+    if received:
+        unit.incoming.move(exchange, received.next)
+        _follow_up(desk, unit, exchange, received.actions)
+    if not sent and not received:
+        _alarm(desk, unit, "evidence of an unknown exchange", evidence, evidence.outcome)
 
 
-def _apply_to_sender(desk: Desk, unit: Unit, exchange: bytes, evidence: Evidence) -> bool:
-    outgoing = unit.outgoing.find(exchange)
-    if outgoing is None:
-        return False
-    rule = step(sender.TABLE, outgoing.state, _SENDER_EVENTS[evidence.outcome])
-    unit.outgoing.move(exchange, rule.next)
-    for action in rule.actions:
-        unit.jobs.add(_SENDER_TASKS[action], exchange, desk.now())
-    return True
-
-
-def _apply_to_recipient(desk: Desk, unit: Unit, exchange: bytes, evidence: Evidence) -> bool:
-    incoming = unit.incoming.find(exchange)
-    if incoming is None:
-        return False
-    rule = step(recipient.TABLE, incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
-    unit.incoming.move(exchange, rule.next)
+def _follow_up(desk: Desk, unit: Unit, exchange: bytes, actions: tuple[recipient.Action, ...]) -> None:
     unit.jobs.finish(Task.TRADE, exchange)
-    if recipient.Action.DELIVER in rule.actions:
+    if recipient.Action.DELIVER in actions:
         unit.jobs.add(Task.DELIVER, exchange, desk.now())
-    if recipient.Action.KEEP_PROOF in rule.actions:
-        desk.tell("exchange ended without a trade", exchange=exchange.hex(), outcome=evidence.outcome)
-    return True
+    if recipient.Action.KEEP_PROOF in actions:
+        desk.tell("exchange ended without a trade", exchange=exchange.hex())
+
+
+def _alarm(desk: Desk, unit: Unit, kind: str, evidence: Evidence, reason: str) -> None:
+    exchange = evidence.bundle.manifest.exchange
+    unit.evidence.alarm(Alarm(kind, exchange, reason, bundles.encode(evidence.bundle), desk.now()))
+    desk.tell(kind, exchange=exchange.hex(), outcome=evidence.outcome)

@@ -7,6 +7,7 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from secmtp_node.smtp.protocol import Listening, SmtpConnection
 
+THREADS = 32
 START = 30.0
 END = 8.0
 Result = TypeVar("Result")
@@ -34,6 +36,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="smtp"))
         self._servers: list[asyncio.AbstractServer] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="smtp", daemon=True)
         self._thread.start()

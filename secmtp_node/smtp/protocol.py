@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, TLSSetupException
 
 from secmtp_node.ports.services import Login
 from secmtp_node.smtp import replies as r
@@ -85,6 +85,7 @@ class SmtpConnection(SMTP):
         self._transaction: Transaction | None = None
         self._errors = 0
         self._failed_logins = 0
+        self._under_way: asyncio.Future[Any] | None = None
         self._commands: dict[bytes, Callable[[str], Awaitable[None]]] = {
             b"EHLO": self._ehlo,
             b"HELO": self._helo,
@@ -127,8 +128,8 @@ class SmtpConnection(SMTP):
             await self._serve()
         except Closing as closing:
             await self._say(closing.reply)
-        except (EOFError, ConnectionError):
-            pass
+        except (EOFError, ConnectionError, TLSSetupException):
+            pass  # the client went away, or couldn't agree on TLS: theirs to notice
         except Exception as error:  # noqa: BLE001  (a connection must not take others along)
             self._l.failed("smtp connection", error)
         finally:
@@ -376,8 +377,16 @@ class SmtpConnection(SMTP):
         except TimeoutError:
             raise Closing(r.TOO_SLOW) from None
         finally:
-            spooled.remove()
+            self._let_go(spooled)
         await self._say(reply)
+
+    def _let_go(self, spooled: SpoolFile) -> None:
+        """Remove the spool file; after the application has ended with it, when the client went away first."""
+        work = self._under_way
+        if work is None or work.done():
+            spooled.remove()
+        else:
+            work.add_done_callback(lambda _: spooled.remove())
 
     async def _receive(self, spooled: SpoolFile) -> Reply | None:
         """Read a message to its end, into its file while it may be taken. Memory stays flat."""
@@ -431,6 +440,9 @@ class SmtpConnection(SMTP):
     async def _in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Run the application in a thread. A client that goes away doesn't stop it half-way."""
         work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever waits
+        self._under_way = work
+        self._reset_timeout(self._l.limits.service + self._l.limits.idle)
         try:
             return await asyncio.wait_for(asyncio.shield(work), self._l.limits.service)
         except TimeoutError:

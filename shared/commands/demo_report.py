@@ -40,7 +40,7 @@ def report(outcome: Outcome, say: Callable[[str], None]) -> None:
     say(f"Trust      {outcome.trust}")
     say(f"Ledger     {origin}, {size} entries under the checkpoint, not witnessed")
     say(f"TTP        answered {outcome.ttp_requests} request(s) about this exchange")
-    say(f"Time       {outcome.seconds:.1f} s from submission to receipt verified")
+    say(f"Time       {outcome.seconds:.1f} s from an empty directory to a verified receipt")
     say("")
     say("Check the receipt yourself, with the root certificate alone:")
     say(f"  secmtp evidence verify {outcome.bundle} --trust {outcome.trust}")
