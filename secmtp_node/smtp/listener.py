@@ -74,6 +74,7 @@ class Listeners:
         self._run(stop(), END)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(END)
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
