@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from secmtp_node.agents import checks, learning
 from secmtp_node.agents.desk import Desk
+from secmtp_node.agents.notices import notice
 from secmtp_node.ports.services import Delivery
 from secmtp_node.ports.values import Incoming, Job, KeyUse, SenderFault, StoredFile, Task
 from shared.api.messages import CompleteRequest
@@ -17,13 +18,17 @@ from shared.errors import EvidenceFault, NotFound, OurFault
 from shared.evidence import bundle as bundles
 from shared.evidence import composition
 from shared.evidence import head as heads
+from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.head import Head
 from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import NRO, sign_nrr
 from shared.exchange.machine import step
 from shared.exchange.recipient import TABLE, Event, State
 
+PROOF = "proof of a sender's fault"
 SECRET = "s_R of an incoming exchange"
+# What can only fail through the sender, given shares that opened their commitments and blobs that are M's.
+SENDERS_FAULTS = frozenset({"content.key", "content.header", "content.commitment", "content.chunk", "content.end"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,14 @@ def accept(desk: Desk, arrived: Arrived) -> str:
     """Check an envelope, sign the NRR, commit both; return the text of the 250.
 
     Raises SecMTPError; then nothing is stored. An exchange that is known is answered again, and its
-    stored NRR stands: there never is a second one.
+    stored NRR stands: there never is a second one. Only to who has its head, though: hM alone stands in
+    the public ledger, and must not tell whose exchange it is.
     """
     stored = False
     try:
+        head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
         if _find(desk, arrived.exchange) is None:
-            incoming = _signed(desk, arrived, _check(desk, arrived))
+            incoming = _signed(desk, arrived, _check(desk, arrived, head))
             stored = _store(desk, incoming)
     finally:
         if not stored:
@@ -89,9 +96,8 @@ def deliver(desk: Desk, job: Job) -> None:
         desk.tell(event.value, exchange=job.exchange.hex())
 
 
-def _check(desk: Desk, arrived: Arrived) -> _Checked:
-    """R1 to R4, in this order: cheap and structural first, and nothing is signed before all of it held."""
-    head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
+def _check(desk: Desk, arrived: Arrived, head: Head) -> _Checked:
+    """R2 to R4, in this order: cheap and structural first, and nothing is signed before all of it held."""
     keys = checks.check_names(desk, head.manifest, arrived.sender, arrived.recipient)  # R2
     checks.check_ttp(desk, head.manifest)
     nro = checks.check_origin(desk, head)  # R3
@@ -135,42 +141,64 @@ def _store(desk: Desk, incoming: Incoming) -> bool:
 
 
 def _open_and_deliver(desk: Desk, incoming: Incoming) -> Event:
+    held = _held(desk, incoming)
     try:
-        pieces = _on_top(desk, incoming, _opened(desk, incoming))
+        pieces = _on_top(desk, incoming, _opened(desk, incoming, held))
         desk.mailboxes.deliver(Delivery(incoming.recipient, incoming.exchange.hex(), pieces))
     except EvidenceFault as fault:
-        _keep_proof(desk, incoming, fault)
+        if fault.step not in SENDERS_FAULTS:
+            raise OurFault(f"what this node stored of an exchange isn't what it accepted: {fault}") from fault
+        _keep_proof(desk, incoming, held, fault)
+        desk.mailboxes.deliver(notice(desk, incoming, fault))
         return Event.UNOPENABLE
     return Event.OPENED
 
 
-def _opened(desk: Desk, incoming: Incoming) -> Iterator[bytes]:
-    """Return the message's octets, to be believed when the iterator has ended."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The evidence of the trade, and both shares."""
+
+    bundle: Bundle
+    shares: Shares = field(repr=False)
+
+
+def _held(desk: Desk, incoming: Incoming) -> _Held:
+    """Load and verify what was stored. If it doesn't verify now, store or trust root changed: never the sender."""
     with desk.store.transaction() as unit:
         evidence = unit.evidence.find(incoming.exchange)
     if evidence is None:
         raise OurFault("an exchange that HAS its key has no evidence of the trade")
-    receipt = verify_bundle(evidence.bundle, desk.root)
+    try:
+        receipt = verify_bundle(evidence.bundle, desk.root)
+    except EvidenceFault as fault:
+        raise OurFault(f"the stored evidence of a trade doesn't verify any more: {fault}") from fault
     own = desk.at_rest.open(incoming.sealed_secret, SECRET, incoming.exchange)
-    key = composition.content_key(incoming.manifest, Shares(receipt.nrd.share, own), incoming.sealed.wrapped_key)
+    return _Held(evidence.bundle, Shares(receipt.nrd.share, own))
+
+
+def _opened(desk: Desk, incoming: Incoming, held: _Held) -> Iterator[bytes]:
+    """Return the message's octets, to be believed when the iterator has ended."""
+    key = composition.content_key(incoming.manifest, held.shares, incoming.sealed.wrapped_key)
     return stream.decrypt(key, desk.files.read(incoming.ciphertext))
 
 
-def _keep_proof(desk: Desk, incoming: Incoming, fault: EvidenceFault) -> None:
+def _keep_proof(desk: Desk, incoming: Incoming, held: _Held, fault: EvidenceFault) -> None:
     """Keep what proves that the sender made a letter that nobody can read (evidence.md section 6).
 
-    Only if our own copy of the ciphertext is still the one that was signed for: a damaged disk is no
-    fault of the sender's.
+    That is the bundle *with* openings: without s_R nobody could check that decryption fails. Only if our
+    own copy of the ciphertext is still the one that was signed for: a damaged disk is no fault of the
+    sender's.
     """
     digest = BlobDigest()
     for piece in desk.files.read(incoming.ciphertext):
         digest.update(piece)
     if digest.digest() != incoming.manifest.h_ct:
         raise OurFault("the stored ciphertext was damaged after it was signed for: restore it") from fault
+    proof = bundles.encode(held.bundle.opened(Openings(held.shares.recipient, incoming.sealed.wrapped_key)))
+    sealed = desk.at_rest.seal(proof, PROOF, incoming.exchange)
     with desk.store.transaction() as unit:
-        evidence = unit.evidence.find(incoming.exchange)
-        proof = b"" if evidence is None else bundles.encode(evidence.bundle)
-        unit.evidence.add_fault(SenderFault(incoming.exchange, fault.step, proof, desk.now()))
+        unit.evidence.add_fault(SenderFault(incoming.exchange, fault.step, sealed, desk.now()))
+    desk.tell("the sender made a letter that doesn't open", exchange=incoming.exchange.hex(), step=fault.step)
 
 
 def _on_top(desk: Desk, incoming: Incoming, content: Iterator[bytes]) -> Iterator[bytes]:

@@ -114,7 +114,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class SenderFault:
-    """The proof that a sender made a letter nobody can read (evidence.md section 6)."""
+    """The proof that a sender made a letter nobody can read (evidence.md section 6).
+
+    `proof` is the bundle with its openings, sealed at rest: with the ciphertext's file it shows that the
+    commitments open and decryption fails.
+    """
 
     exchange: bytes
     step: str
