@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shared.errors import Unavailable
 from shared.evidence.composition import DoesNotOpen, Opened
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
@@ -77,6 +78,10 @@ class FeedItem:
     exchange: StoredExchange
 
 
+class TransactionLost(Unavailable):
+    """The database failed inside a transaction: nothing of the whole transaction may be kept."""
+
+
 class Reading(Protocol):
     """What can be read in a transaction: one consistent state."""
 
@@ -124,7 +129,7 @@ class Transaction(Reading, Protocol):
     """A write transaction. It holds the writer's lock from its begin to its end; all or nothing is kept."""
 
     def savepoint(self) -> AbstractContextManager[None]:
-        """Undo what happens inside when it raises, and nothing else."""
+        """Undo what happens inside when it raises, and nothing else. Raises TransactionLost if it can't."""
 
     def put_entry(self, entry: StoredEntry) -> None:
         """Append a ledger entry."""

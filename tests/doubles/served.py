@@ -34,7 +34,7 @@ from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
 from ttp_server import setup
 from ttp_server.app import TTP, build
 from ttp_server.custody.keys import key_file
-from ttp_server.server import tls_context
+from ttp_server.server import configure_log, tls_context
 from ttp_server.settings import load
 
 
@@ -148,6 +148,7 @@ class Served:
 
     def start(self) -> None:
         """Build and serve."""
+        configure_log()
         self.ttp = build(self.directory, load(self.directory), self.clock)
         config = uvicorn.Config(
             self.ttp.app, host="localhost", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1

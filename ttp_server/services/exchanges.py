@@ -56,6 +56,10 @@ class Desk:
 
     def bundle(self, stored: StoredExchange) -> Bundle:
         """Return the bundle of a stored outcome: the stored tokens, a proof under the newest checkpoint."""
+        if stored.index >= self.ledger.snapshot.size:
+            # Committed a moment ago, or by a batch whose checkpoint couldn't be stored. The writer signs the
+            # tree before it answers whoever asks next; a proof that isn't there would look like "unknown".
+            self.sequencer.submit(_Known(stored))
         return Bundle(
             manifest=manifests.decode(stored.manifest),
             nro=stored.nro,
@@ -70,6 +74,17 @@ class Desk:
         """Return the outcome of hM if there is one."""
         with self.store.reading() as reading:
             return reading.exchange(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Nothing new: waits in the writer's queue until the tree that holds this outcome is signed (T8, T9)."""
+
+    stored: StoredExchange
+
+    def decide(self, transaction: Transaction, place: LedgerPlace) -> Answered[StoredExchange]:
+        """Answer what is stored."""
+        return Answered(self.stored)
 
 
 def complete(desk: Desk, request: CompleteRequest) -> Bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from shared.api.messages import FeedPage
 from ttp_server.services.exchanges import Desk
@@ -32,7 +33,8 @@ class Bell:
         with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:
-            listener()
+            with suppress(RuntimeError):  # a loop that was closed a moment ago must not take the writer down
+                listener()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener`, which must be quick and may come from any thread, at each commit."""

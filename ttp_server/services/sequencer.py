@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger.merkle import leaf_hash
-from ttp_server.ports import Clock, Store, StoredEntry, Transaction
+from ttp_server.ports import Clock, Store, StoredEntry, Transaction, TransactionLost
 from ttp_server.services.ledger import Ledger
 
 BATCH = 64
@@ -76,6 +76,7 @@ class Sequencer:
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
         self._dead: BaseException | None = None
+        self._closing = False
 
     def open(self) -> None:
         """Load and check the ledger, sign what was committed without a checkpoint, start writing (L8)."""
@@ -86,6 +87,7 @@ class Sequencer:
 
     def close(self) -> None:
         """Finish what waits and stop."""
+        self._closing = True
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(DEADLINE)
@@ -93,7 +95,7 @@ class Sequencer:
     @property
     def alive(self) -> bool:
         """Whether proposals are being written."""
-        return self._thread.is_alive() and self._dead is None
+        return self._thread.is_alive() and self._dead is None and not self._closing
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -133,9 +135,10 @@ class Sequencer:
                 self._write(batch)
                 if stop:
                     break
+            self._fail([], Unavailable("the TTP is stopping; ask again later"))
         except BaseException as error:  # noqa: BLE001  (a writer must not die silently: everybody is told)
             self._dead = error
-            self._fail(batch)
+            self._fail(batch, OurFault("the ledger's writer died; the TTP must be restarted"))
 
     def _gather(self) -> tuple[list[_Item], bool]:
         """Wait for one proposal; take what else is there, lingering only while more is on its way."""
@@ -199,8 +202,14 @@ class Sequencer:
                         body=decided.body,
                     )
                     transaction.put_entry(entry)
+        except TransactionLost:
+            raise
         except SecMTPError as error:
             item.error = error
+            return
+        except Exception as error:  # noqa: BLE001  (a fault of ours in one proposal must not hurt its neighbours)
+            item.error = OurFault("a proposal couldn't be decided")
+            item.error.__cause__ = error
             return
         item.answer = decided.answer
         if isinstance(decided, Appended):
@@ -219,7 +228,7 @@ class Sequencer:
             transaction.put_checkpoint(snapshot.size, snapshot.note)
         self._ledger.publish(snapshot)
 
-    def _fail(self, batch: list[_Item]) -> None:
+    def _fail(self, batch: list[_Item], error: SecMTPError) -> None:
         waiting = list(batch)
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -227,4 +236,4 @@ class Sequencer:
                 waiting.append(item)
         for item in waiting:
             if not item.future.done():
-                item.future.set_exception(OurFault("the ledger's writer died; the TTP must be restarted"))
+                item.future.set_exception(error)

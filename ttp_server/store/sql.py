@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import Conflict, Unavailable
-from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange
+from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange, TransactionLost
 from ttp_server.store import tables as t
 
 PAGE = 1000
@@ -123,6 +124,10 @@ class SqlTransaction(SqlReading):
                 yield
         except IntegrityError as error:
             raise Conflict("it exists already in another form; the first one stands") from error
+        except DBAPIError as error:
+            # A full disk makes SQLite roll back the whole transaction by itself. What came after would then
+            # be written outside of any.
+            raise TransactionLost(f"the database failed: {type(error.orig).__name__}") from error
 
     def put_entry(self, entry: StoredEntry) -> None:
         """Append a ledger entry."""
@@ -218,3 +223,5 @@ def _database_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise Unavailable(f"the database failed: {type(error.orig).__name__}") from error
+    except PoolTimeout as error:
+        raise Unavailable("the database is busy; try again later") from error
