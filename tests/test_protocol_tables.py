@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from shared.errors import Conflict
 from shared.exchange import recipient, sender, ttp
-from shared.exchange.machine import Rule
+from shared.exchange.machine import Rule, step
 
 PAGE = Path(__file__).parent.parent / "docs" / "protocols" / "online.md"
 TABLES: dict[str, Mapping[tuple[Any, Any], Rule[Any, Any]]] = {
@@ -20,7 +21,7 @@ TABLES: dict[str, Mapping[tuple[Any, Any], Rule[Any, Any]]] = {
 }
 
 
-def render(table: Mapping[tuple[StrEnum, StrEnum], Rule[StrEnum, StrEnum]]) -> str:
+def render(table: Mapping[tuple[Any, Any], Rule[Any, Any]]) -> str:
     """Return a machine's table as Markdown, in the order in which its states and events are declared."""
     rows = ["| state | event | next state | then |", "|---|---|---|---|"]
     states, events = (type(part) for part in next(iter(table)))
@@ -41,12 +42,31 @@ def test_documented_table(name: str) -> None:
     assert expected in text, f"{PAGE.name} must hold:\n{expected}"
 
 
+TERMINAL: dict[str, set[StrEnum]] = {
+    "sender": {sender.State.RECEIPTED, sender.State.EXPIRED, sender.State.INVALID},
+    "recipient": {
+        recipient.State.DELIVERED,
+        recipient.State.FAULTY,
+        recipient.State.EXPIRED,
+        recipient.State.INVALID,
+    },
+    "ttp": {ttp.State.COMPLETED, ttp.State.EXPIRED, ttp.State.INVALID, ttp.State.ABORTED},
+}
+SIGNING = {ttp.Action.SIGN_TOKEN, sender.Action.REPORT_RECEIPT, recipient.Action.TRADE}
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_terminal_states_absorb(name: str) -> None:
-    """A state that takes every event leads only to itself: what is terminal stays so."""
+    """What has ended stays ended: every event leads back to the state, and nothing is signed or traded again."""
     table = TABLES[name]
-    states, events = (type(part) for part in next(iter(table)))
-    for state in states:
-        rules = [table[state, event] for event in events if (state, event) in table]
-        if len(rules) == len(events) and all(not rule.actions or rule.next is state for rule in rules):
-            assert {rule.next for rule in rules} == {state}
+    for state in TERMINAL[name]:
+        rules = [rule for (at, _event), rule in table.items() if at is state]
+        assert rules
+        assert {rule.next for rule in rules} == {state}
+        assert not SIGNING & {action for rule in rules for action in rule.actions}
+
+
+def test_a_pair_that_is_not_in_the_table() -> None:
+    """An event that a state doesn't know is refused, naming both."""
+    with pytest.raises(Conflict, match=r"HAVE can't take the event 'EXPIRED token'"):
+        step(recipient.TABLE, recipient.State.HAVE, recipient.Event.EXPIRED)
