@@ -10,13 +10,14 @@ from secmtp_node.ports.values import CachedListing, Pin
 from shared.crypto.certificates import TrustRoot
 from shared.encoding.address import domain_of
 from shared.encoding.labels import H
-from shared.errors import Unavailable
+from shared.errors import EvidenceFault, Unavailable
 from shared.evidence.binding import Binding, check_pin, verify_binding
 from shared.evidence.records import DomainRecord, VerifiedTTP, verify_domain, verify_ttp
 from shared.evidence.verification import require
 
 LISTING_SECONDS = 3600
 RECORD_SECONDS = 3600
+RECORD = "ttp record "
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,48 +37,75 @@ class AddressBook:
         self._root = root
         self._now = now
 
-    def find(self, address: str) -> Addressee:
-        """Return an addressee. Raises NotFound, Unavailable, or EvidenceFault for what can't be believed."""
+    def find(self, address: str, *, fresh: bool = False) -> Addressee:
+        """Return an addressee. Raises NotFound, Unavailable, or EvidenceFault for what can't be believed.
+
+        What is remembered serves for an hour. `fresh`: ask again first, since a node may have moved; what
+        is remembered then serves only while the TTP is away.
+        """
         now = self._now()
+        remembered = self._remembered(address, now)
+        if remembered is not None and not fresh:
+            return remembered
+        try:
+            return self._asked(address, now)
+        except Unavailable:
+            if remembered is None:
+                raise
+            return remembered
+
+    def _remembered(self, address: str, now: int) -> Addressee | None:
         with self._store.transaction() as unit:
             cached = unit.directory.listing(address)
-        if cached is not None and now - cached.fetched < LISTING_SECONDS:
+        if cached is None or now - cached.fetched >= LISTING_SECONDS:
+            return None
+        try:
             return self._verified(address, cached, now)
+        except EvidenceFault:  # it has grown too old meanwhile: ask again
+            return None
+
+    def _asked(self, address: str, now: int) -> Addressee:
         listing = self._ttp.look_up(address)
-        fresh = CachedListing(listing.binding, listing.domain, now)
-        addressee = self._verified(address, fresh, now)
+        answer = CachedListing(listing.binding, listing.domain, now)
+        addressee = self._verified(address, answer, now)
         with self._store.transaction() as unit:
-            unit.directory.set_listing(address, fresh)
+            unit.directory.set_listing(address, answer)
         return addressee
 
     def ttp_record(self) -> VerifiedTTP:
         """Return the TTP's verified record; a remembered one serves for an hour, and while the TTP is away."""
         return self._record(self._ttp)
 
-    def record_of(self, ttp: TTP) -> VerifiedTTP:
-        """Return the verified record of any allowed TTP."""
-        return self._record(ttp)
+    def record_of(self, ttp: TTP, *, fresh: bool = False) -> VerifiedTTP:
+        """Return the verified record of any allowed TTP. `fresh`: ask again first, there may be a new epoch."""
+        return self._record(ttp, fresh=fresh)
 
-    def _record(self, ttp: TTP) -> VerifiedTTP:
+    def _record(self, ttp: TTP, *, fresh: bool = False) -> VerifiedTTP:
         now = self._now()
-        name = f"ttp record {ttp.name}"
-        with self._store.transaction() as unit:
-            remembered = unit.directory.value(name)
-        if remembered is not None:
-            verified = verify_ttp(remembered, self._root, now)
-            if now - verified.record.issued < RECORD_SECONDS:
-                return verified
+        remembered = self._remembered_record(ttp.name, now)
+        if remembered is not None and not fresh and now - remembered.record.issued < RECORD_SECONDS:
+            return remembered
         try:
             token = ttp.record()
         except Unavailable:
             if remembered is None:
                 raise
-            return verified
-        fresh = verify_ttp(token, self._root, now)
-        require(fresh.record.name == ttp.name, "ttp.name", f"asked {ttp.name}, {fresh.record.name} answered")
+            return remembered
+        verified = verify_ttp(token, self._root, now)
+        require(verified.record.name == ttp.name, "ttp.name", f"asked {ttp.name}, {verified.record.name} answered")
         with self._store.transaction() as unit:
-            unit.directory.set_value(name, token)
-        return fresh
+            unit.directory.set_value(RECORD + ttp.name, token)
+        return verified
+
+    def _remembered_record(self, name: str, now: int) -> VerifiedTTP | None:
+        with self._store.transaction() as unit:
+            token = unit.directory.value(RECORD + name)
+        if token is None:
+            return None
+        try:
+            return verify_ttp(token, self._root, now)
+        except EvidenceFault:  # its certificates have ended: ask again
+            return None
 
     def _verified(self, address: str, listing: CachedListing, now: int) -> Addressee:
         binding = verify_binding(listing.binding, self._root, now)

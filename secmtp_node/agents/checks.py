@@ -39,7 +39,11 @@ def check_ttp(desk: Desk, manifest: Manifest) -> None:
     """R2: the TTP is on the allow-list, and M has the keys of its verified record: a sender can't name a puppet."""
     named = manifest.core.ttp
     require(named.name in desk.ttps, "ttp.allowed", f"this node doesn't allow the TTP {named.name}")
-    verified = desk.book.record_of(desk.ttps[named.name])
+    ttp = desk.ttps[named.name]
+    verified = desk.book.record_of(ttp)
+    if all(epoch.epoch != named.epoch for epoch in verified.record.epochs):
+        # The sender's node may have heard of a new epoch before this one.
+        verified = desk.book.record_of(ttp, fresh=True)
     own = (verified.record.log, verified.nrd.key_id, verified.ledger.key_id)
     same = (named.log, named.nrd_key, named.checkpoint_key) == own
     require(same, "ttp.keys", f"M names a ledger or keys that aren't those of {named.name}")

@@ -32,7 +32,8 @@ def carry(desk: Desk, job: Job) -> None:
             unit.jobs.finish(Task.CARRY, job.exchange)
             unit.jobs.add(Task.STATUS, job.exchange, core.expires + AFTER_EXPIRY)
         return
-    domain = desk.book.find(core.recipient.address).domain
+    # After a failure the peer may have moved: its domain record is asked for anew.
+    domain = desk.book.find(core.recipient.address, fresh=job.attempts > 0).domain
     head = heads.seal(Head(exchange.manifest, exchange.nro, exchange.sealed), domain.hpke)
     envelope = Envelope(
         exchange=exchange.exchange,

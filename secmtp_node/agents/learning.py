@@ -6,10 +6,13 @@ for both parties learns for both. Evidence about an exchange that isn't known is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.store import Unit
-from secmtp_node.ports.values import Alarm, Evidence, Task
+from secmtp_node.ports.values import Alarm, Evidence, Incoming, Outgoing, Task
 from shared.crypto import signing
+from shared.encoding.address import domain_of
 from shared.errors import Conflict, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
@@ -102,8 +105,20 @@ def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
     if received:
         unit.incoming.move(exchange, received.next)
         _follow_up(desk, unit, exchange, received.actions)
-    if not sent and not received:
-        _alarm(desk, unit, "evidence of an unknown exchange", evidence, evidence.outcome)
+    for kind in _unexpected(desk, evidence, outgoing, incoming):
+        _alarm(desk, unit, kind, evidence, evidence.outcome)
+
+
+def _unexpected(desk: Desk, evidence: Evidence, outgoing: Outgoing | None, incoming: Incoming | None) -> Iterator[str]:
+    """Say what this node should have known: it was restored from a backup, or somebody else has a user's key."""
+    bundle, core = evidence.bundle, evidence.bundle.manifest.core
+    own = desk.policy.domains
+    if domain_of(core.sender.address) in own and (outgoing is None or outgoing.nro != bundle.nro):
+        yield "an NRO of ours that this node didn't make"
+    # Without a trade there is no signature of the recipient's: its node may never have seen the envelope.
+    signed = bundle.nrr is not None and domain_of(core.recipient.address) in own
+    if signed and (incoming is None or incoming.nrr != bundle.nrr):
+        yield "an NRR of ours that this node didn't make"
 
 
 def _follow_up(desk: Desk, unit: Unit, exchange: bytes, actions: tuple[recipient.Action, ...]) -> None:
