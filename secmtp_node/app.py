@@ -33,15 +33,17 @@ from secmtp_node.smtp.protocol import Listening
 from secmtp_node.smtp.spool import Spool
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
+from secmtp_node.store.lock import DirectoryLock
 from secmtp_node.ttp_client import Asker, HttpTTP
 from secmtp_node.workers import Workers, sequence
 from shared.crypto.certificates import Purpose, verify_chain
-from shared.errors import NotFound, Unauthenticated, Unavailable
+from shared.errors import NotFound, SecMTPError, Unauthenticated
 from shared.evidence.records import DomainRecord
 
 FEED_WAIT = 20
 IDLE = 0.2
 UPKEEP = 2.0
+UPKEEP_PAUSE = 3600
 ENVELOPE_GROWTH = 1.4
 
 
@@ -55,6 +57,7 @@ class Node:
     listeners: Listeners
     ports: dict[str, int]
     ttp: HttpTTP
+    lock: DirectoryLock
 
     def close(self) -> None:
         """Stop taking mail, then stop working."""
@@ -62,6 +65,7 @@ class Node:
         self.listeners.close()
         self.ttp.close()  # ends the long poll
         self.workers.join()
+        self.lock.release()
 
 
 def database_url(directory: Path, settings: Settings) -> str:
@@ -102,6 +106,7 @@ def build_ttp(identity: Identity, address: TTPAddress) -> HttpTTP:
 def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     """Build everything and start it. Raises ConfigurationError rather than run wrongly."""
     identity = load_identity(directory, clock.now())
+    lock = DirectoryLock(directory / "data")
     engine = open_engine(database_url(directory, settings))
     upgrade(engine)
     store, ttp = SqlStore(engine), build_ttp(identity, address)
@@ -112,7 +117,7 @@ def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     listeners = Listeners()
     ports = _listen(listeners, settings, identity, desk, spool)
     workers = Workers(tell)
-    node = Node(desk, registry, workers, listeners, ports, ttp)
+    node = Node(desk, registry, workers, listeners, ports, ttp, lock)
     _start(node, settings, identity)
     return node
 
@@ -188,7 +193,7 @@ def _start(node: Node, settings: Settings, identity: Identity) -> None:
     publisher = _Publisher(node, record)
     try:
         publisher.publish()
-    except Unavailable as error:
+    except SecMTPError as error:
         tell("not published yet", reason=error.message)
     for number in range(settings.couriers):
         node.workers.start(f"jobs-{number}", lambda: 0.0 if jobs.run_one(node.desk) else IDLE)
@@ -207,11 +212,12 @@ def _follow(node: Node) -> float:
 
 @dataclass
 class _Publisher:
-    """Publishes domain records once a day and bindings as they are made."""
+    """Publishes domain records once a day and bindings as they are made; looks at ages once an hour."""
 
     node: Node
     record: DomainRecord
     published: int = 0
+    kept_up: int = 0
 
     def publish(self) -> None:
         """Do what is due."""
@@ -219,7 +225,9 @@ class _Publisher:
         if clock.now() - self.published >= users.DAY:
             users.publish_domains(node.registry, node.ttp, self.record)
             self.published = clock.now()
-        users.upkeep(node.registry)
+        if clock.now() - self.kept_up >= UPKEEP_PAUSE:
+            users.upkeep(node.registry)
+            self.kept_up = clock.now()
         users.publish(node.registry, node.ttp, tell)
 
 

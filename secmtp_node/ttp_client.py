@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,6 +17,7 @@ from shared.api import messages
 from shared.api.authorization import Request, authorize
 from shared.api.endpoints import JSON_TYPE, PROBLEM_TYPE, Endpoint
 from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.errors import EvidenceFault, SecMTPError, Unavailable
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
@@ -56,6 +58,7 @@ class HttpTTP:
     def __init__(self, name: str, url: str, trust: str, asker: Asker) -> None:
         self.name = name
         self._asker = asker
+        self._root = TrustRoot.from_pem(Path(trust).read_bytes())
         context = ssl.create_default_context(cafile=trust)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         timeout = httpx.Timeout(SECONDS, connect=CONNECT)
@@ -120,12 +123,22 @@ class HttpTTP:
             headers["Content-Type"] = JSON_TYPE
         try:
             with self._client.stream(endpoint.method, target, content=body, headers=headers) as response:
+                self._check_server(response)
                 answer = _bounded(response, limit)
         except httpx.HTTPError as error:
             raise Unavailable(f"the TTP {self.name} can't be reached: {type(error).__name__}") from error
         if response.is_success:
             return answer
         raise _fault(response, answer)
+
+    def _check_server(self, response: httpx.Response) -> None:
+        """Believe no answer of a server that isn't certified as a TTP: nodes have names and TLS keys of that root too."""
+        stream = response.extensions["network_stream"]
+        certificate = stream.get_extra_info("ssl_object").getpeercert(True)
+        try:
+            verify_chain([certificate], self._root, {Purpose.TTP}, self._asker.now())
+        except EvidenceFault as fault:
+            raise Unavailable(f"what answers for the TTP {self.name} isn't certified as one: {fault}") from fault
 
 
 def _bounded(response: httpx.Response, limit: int) -> bytes:

@@ -43,6 +43,10 @@ class Workers:
             while not self._stop.is_set():
                 self._stop.wait(self._once(name, work))
         except BaseException as error:  # noqa: BLE001  (told, and the supervisor starts the node again)
+            if self._stop.is_set():
+                # Connections are closed under those that work on: what they did is done again at the next start.
+                self._tell("worker stopped half-way", worker=name, error=type(error).__name__)
+                return
             self._tell("worker died", worker=name, error=f"{type(error).__name__}: {error}")
             self.died.set()
 

@@ -12,14 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from secmtp_node.ports.services import TTP, Clock, Draw, Events
 from secmtp_node.ports.store import Store
 from secmtp_node.ports.values import KeyUse, OwnBinding, User, UserKey, Verifier
-from shared.crypto import issuance
+from shared.crypto import issuance, signing
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedDomainCA, verify_chain
 from shared.crypto.issuance import Issuer, Validity
 from shared.crypto.keys import HYBRID, HpkePrivateKey, generate_ed25519, generate_hpke, key_id
 from shared.crypto.signing import token_digest
+from shared.encoding import base64url
 from shared.encoding.address import domain_of, normal_address
-from shared.errors import ConfigurationError, EvidenceFault
-from shared.evidence.binding import BindingContent, sign_binding
+from shared.errors import ConfigurationError, EvidenceFault, NotFound, PeerFault
+from shared.evidence.binding import BindingContent, sign_binding, verify_binding
 from shared.evidence.records import DomainRecord, sign_domain
 
 DAY = 24 * 3600
@@ -86,18 +87,46 @@ def upkeep(registry: Registry) -> None:
 
 
 def publish(registry: Registry, ttp: TTP, tell: Events) -> None:
-    """Bring unpublished bindings to the TTP. Raises Unavailable; what was published stays so."""
+    """Bring unpublished bindings to the TTP. Raises Unavailable; what was published stays so.
+
+    One that the TTP refuses keeps no other back. It may be refused because the TTP has a binding that this
+    node forgot (a restored backup), or because it lay here too long: it is then signed anew, once it can be.
+    """
     with registry.store.transaction() as unit:
         bindings = [unit.users.binding(address) for address in unit.users.addresses()]
     for binding in bindings:
         if binding is None or binding.published:
             continue
-        ttp.put_binding(binding.compact)
+        try:
+            ttp.put_binding(binding.compact)
+        except (PeerFault, EvidenceFault) as error:
+            tell("binding refused", address=binding.address, reason=error.message)
+            _sign_anew(registry, ttp, binding)
+            continue
         with registry.store.transaction() as unit:
             current = unit.users.binding(binding.address)
             if current is not None and current.digest == binding.digest:
                 unit.users.set_binding(replace(current, published=True))
         tell("binding published", digest=binding.digest.hex())
+
+
+def _sign_anew(registry: Registry, ttp: TTP, refused: OwnBinding) -> None:
+    """Sign a binding that continues the one that the TTP has, if that one is this domain's own and fits better."""
+    try:
+        listed: bytes | None = verify_binding(
+            ttp.look_up(refused.address).binding, registry.root, registry.now()
+        ).digest
+    except NotFound:
+        listed = None
+    except EvidenceFault:
+        return
+    too_old = registry.now() - refused.issued >= SIGN_AGAIN
+    named = signing.parse(refused.compact, signing.BINDING).payload.get("predecessor")
+    if not too_old and named == (None if listed is None else base64url.encode(listed)):
+        return
+    with registry.store.transaction() as unit:
+        keys = {key.use: key for key in unit.users.keys(refused.address)}
+        unit.users.set_binding(_binding(registry, refused.address, keys, listed))
 
 
 def publish_domains(registry: Registry, ttp: TTP, record: DomainRecord) -> None:
