@@ -65,7 +65,7 @@ class TestDataReader:
 
     @pytest.mark.parametrize(
         "body",
-        [  # all of them no line ends
+        [
             b"a\rb",
             b"a\nb",
             b"\n",
