@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ARC = "2.25.190232336471728815189852986359685205264.1."
 NRD, LEDGER, ORIGIN, GATEWAY, USER = 1, 2, 5, 6, 7
+MEMBERS = {"v", "kind", "manifest", "nro", "nrr", "token", "salt", "proof", "ledger"}
 
 
 class Refused(Exception):
@@ -48,6 +49,13 @@ def b64u(text: str) -> bytes:
     """Strict base64url."""
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     need(base64.urlsafe_b64encode(data).rstrip(b"=").decode() == text)
+    return data
+
+
+def b64(text: str) -> bytes:
+    """Strict standard base64, as x5c and C2SP's formats have it."""
+    data = base64.b64decode(text, validate=True)
+    need(base64.b64encode(data).decode() == text)
     return data
 
 
@@ -105,7 +113,7 @@ def token(compact: str, label: str, root: x509.Certificate, purpose: int, at: in
     header, payload = parse(b64u(parts[0])), parse(b64u(parts[1]))
     need(set(header) == {"alg", "typ", "x5c", "x5t#S256"} and header["alg"] == "Ed25519")
     need(header["typ"] == f"secmtp-{label.lower()}+jws" and payload["label"] == label and payload["v"] == 1)
-    ders = [base64.b64decode(text, validate=True) for text in header["x5c"]]
+    ders = [b64(text) for text in header["x5c"]]
     need(b64u(header["x5t#S256"]) == hashlib.sha256(ders[0]).digest())
     leaf = chain(ders, root, purpose, at)
     key: Any = leaf.public_key()
@@ -137,15 +145,15 @@ def checkpoint(note: str, origin: str, key: Any) -> tuple[int, bytes]:
     """L2: verify a signed checkpoint; return size and root."""
     text, _, signatures = note.partition("\n\n")
     text += "\n"
-    name, size, root = text.splitlines()
+    name, size, root, _ = text.split("\n")
     need(name == origin)
     expected = hashlib.sha256(origin.encode() + b"\n\1" + key.public_bytes_raw()).digest()[:4]
-    for line in signatures.splitlines():
+    for line in signatures.rstrip("\n").split("\n"):
         dash, signer, blob = line.split(" ")
-        data = base64.b64decode(blob)
+        data = b64(blob)
         if (dash, signer, data[:4]) == ("\u2014", origin, expected):
             key.verify(data[4:], text.encode())
-            return int(size), base64.b64decode(root)
+            return int(size), b64(root)
     raise Refused
 
 
@@ -157,6 +165,7 @@ def verify(data: bytes, root_der: bytes) -> dict[str, Any]:
     root = x509.load_der_x509_certificate(root_der)
     bundle = parse(data)
     need(bundle["v"] == 1 and bundle["kind"] == "secmtp-bundle")
+    need(set(bundle) - {"openings"} == MEMBERS)  # members are closed: what one side ignores the other may rely on
     octets = b64u(bundle["manifest"])
     manifest = parse(octets)
     core, hm = manifest["core"], labelled("manifest", octets)
@@ -197,11 +206,11 @@ def verify(data: bytes, root_der: bytes) -> dict[str, Any]:
         "time": at,
     }
     head, _, note = b64u(bundle["proof"]).decode().partition("\n\n")
-    lines = [line for line in head.splitlines() if not line.startswith("extra ")]
+    lines = [line for line in head.split("\n") if not line.startswith("extra ")]
     need(lines[0] == "c2sp.org/tlog-proof@v1" and lines[1] == f"index {nrd['index']}")
     size, tree_root = checkpoint(note, core["ttp"]["log"], key)
     leaf = hashlib.sha256(b"\0" + canonical(entry)).digest()
-    need(included(leaf, nrd["index"], size, [base64.b64decode(line) for line in lines[2:]]) == tree_root)
+    need(included(leaf, nrd["index"], size, [b64(line) for line in lines[2:]]) == tree_root)
     if "openings" in bundle:
         openings(bundle["openings"], manifest, hc, share)
     return dict(core)
