@@ -82,6 +82,8 @@ def key_id(key: Any) -> bytes:
 def chain(ders: list[bytes], root: x509.Certificate, purpose: int, at: int) -> x509.Certificate:
     """C1 to C6."""
     certificates = [x509.load_der_x509_certificate(der) for der in ders]
+    # C1: the signature is whole octets, which parsers don't all look at.
+    need(all(der[-len(one.signature) - 1] == 0 for der, one in zip(ders, certificates, strict=True)))
     need(len(certificates) == (2 if purpose in {ORIGIN, GATEWAY, USER} else 1))
     for certificate, issuer in zip(certificates, [*certificates[1:], root], strict=True):
         certificate.verify_directly_issued_by(issuer)
