@@ -88,8 +88,8 @@ class Reading(Protocol):
     def exchange(self, exchange: bytes) -> StoredExchange | None:
         """Return the row of hM, None while it has no outcome."""
 
-    def revocation(self, key: bytes) -> Revoked | None:
-        """Return the first revocation of a key."""
+    def revocation(self, address: str, key: bytes) -> Revoked | None:
+        """Return the first revocation of an address's key."""
 
     def binding(self, address: str) -> BoundKeys | None:
         """Return the newest binding of an address."""
@@ -140,8 +140,8 @@ class Transaction(Reading, Protocol):
     def put_binding(self, binding: BoundKeys, folded: str) -> None:
         """Write a binding and its keys."""
 
-    def put_revocation(self, key: bytes, revoked: Revoked, index: int) -> None:
-        """Write a revocation."""
+    def put_revocation(self, address: str, key: bytes, revoked: Revoked, index: int) -> None:
+        """Write the revocation of an address's key."""
 
     def put_domain(self, domain: str, record: str) -> None:
         """Write or replace a domain's record."""

@@ -30,6 +30,7 @@ from shared.evidence.binding import BindingContent, sign_binding
 from shared.evidence.composition import Secrets, compose
 from shared.evidence.manifest import NamedTTP
 from shared.evidence.records import DomainRecord, sign_domain, verify_ttp
+from shared.evidence.revocation import Revocation, sign_revocation
 from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
 from ttp_server import setup
 from ttp_server.app import TTP, build
@@ -90,6 +91,19 @@ class NodeClient:
         signed = sign_domain(record, authority.key, authority.certificate)
         assert self.ask("POST", "/v1/domains", messages.encode_signed(signed)).status_code == 201
         return self.ask("POST", "/v1/bindings", messages.encode_signed(binding_of(user, authority)))
+
+    def post_signed(self, path: str, token: str) -> httpx.Response:
+        """Publish a signed record."""
+        return self.ask("POST", path, messages.encode_signed(token))
+
+    def revoke(self, address: str, key: bytes, authority: Domain) -> httpx.Response:
+        """Revoke a key of an address with the authority's word."""
+        revocation = Revocation(address, key, "key-compromise", self._served.clock.now())
+        return self.post_signed("/v1/revocations", sign_revocation(revocation, authority.key, authority.certificate))
+
+    def look_up(self, address: str) -> httpx.Response:
+        """Look an address up."""
+        return self.ask("POST", "/v1/directory", messages.encode_address(address))
 
     def complete(self, exchange: Exchange, **changed: Any) -> httpx.Response:
         """Ask for the trade."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.api.messages import Listing
+from shared.crypto import signing
 from shared.crypto.certificates import TrustRoot
 from shared.encoding.address import domain_of, normal_address
 from shared.encoding.labels import H
@@ -47,14 +48,13 @@ def look_up(directory: Directory, address: str) -> Listing:
 
 def put_domain(directory: Directory, token: str, domains: Sequence[str]) -> None:
     """Publish a domain's record (D5, D10). Repeating it is harmless; an older one than the stored is refused."""
-    now = directory.clock.now()
-    record = verify_domain(token, directory.root, now)
+    record = verify_domain(token, directory.root, directory.clock.now())
     _require_own(record.domain, domains)
     with directory.store.writing() as transaction:
         current = transaction.domain_record(record.domain)
         if current == token:
             return
-        if current is not None and verify_domain(current, directory.root, now).issued > record.issued:
+        if current is not None and _issued(current) > record.issued:
             raise Conflict(f"a newer record of {record.domain} is published; sign a new one")
         # Commit point: leaving this block. Before it the old record stands, after it the new one.
         transaction.put_domain(record.domain, token)
@@ -109,7 +109,7 @@ class _Revoke:
         revocation = self.revocation
         if not transaction.was_bound(revocation.address, revocation.key):
             raise NotFound(f"that key was never bound to {revocation.address}")
-        if transaction.revocation(revocation.key) is not None:
+        if transaction.revocation(revocation.address, revocation.key) is not None:
             return Answered(None)
         revoked = Revoked(place.time, place.time + self.notice)
         body = self.token.encode("ascii")
@@ -120,7 +120,7 @@ class _Revoke:
             body=body_digest(self.salt, body),
             time=place.time,
         )
-        transaction.put_revocation(revocation.key, revoked, place.index)
+        transaction.put_revocation(revocation.address, revocation.key, revoked, place.index)
         return Appended("revocation", entries.encode(entry), self.salt, body, None)
 
 
@@ -130,7 +130,12 @@ def _bound(binding: Binding, index: int) -> BoundKeys:
 
 
 def _is_revoked(stored: Reading, binding: BoundKeys) -> bool:
-    return stored.revocation(binding.receipt_key) is not None
+    return stored.revocation(binding.address, binding.receipt_key) is not None
+
+
+def _issued(record: str) -> int:
+    """Return when a stored record was issued. It was verified then; its CA's certificate may have ended since."""
+    return signing.parse(record, signing.DOMAIN).fields().integer("issued")
 
 
 def _require_own(domain: str, domains: Sequence[str]) -> None:

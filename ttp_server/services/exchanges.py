@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.api.messages import CompleteRequest, StatusRequest
-from shared.crypto.certificates import TrustRoot
+from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.crypto.keys import SigningKey
 from shared.encoding.address import domain_of
-from shared.errors import Forbidden, NotFound
+from shared.errors import ConfigurationError, EvidenceFault, Forbidden, NotFound
 from shared.evidence import bundle as bundles
 from shared.evidence import manifest as manifests
 from shared.evidence import tokens
 from shared.evidence.bundle import Bundle
 from shared.evidence.composition import DoesNotOpen, Opened
-from shared.evidence.manifest import Manifest
+from shared.evidence.manifest import Core, Manifest
 from shared.evidence.tokens import NRO, NRR, KeyState, LedgerPlace, Trade
 from shared.evidence.verification import require, verify_nro, verify_nrr
 from shared.exchange import ttp
@@ -28,7 +28,7 @@ from shared.exchange.machine import step
 from shared.exchange.ttp import Action, State
 from shared.ledger import entry as entries
 from shared.ledger.entry import ExchangeEntry
-from ttp_server.ports import Clock, EscrowCustody, Identity, Store, StoredExchange, Transaction
+from ttp_server.ports import Clock, EscrowCustody, Identity, Revoked, Store, StoredExchange, Transaction
 from ttp_server.services.ledger import Ledger
 from ttp_server.services.sequencer import Answered, Appended, Sequencer
 
@@ -70,6 +70,18 @@ class Desk:
             ledger=self.identity.ledger_certificate,
         )
 
+    def check_own_certificates(self, at: int) -> None:
+        """Require that the TTP's own certificates hold at a ledger time: a token that no verifier takes isn't signed.
+
+        Raises ConfigurationError.
+        """
+        own = {Purpose.NRD: self.identity.nrd_certificate, Purpose.LEDGER: self.identity.ledger_certificate}
+        try:
+            for purpose, certificate in own.items():
+                verify_chain([certificate], self.root, {purpose}, at)
+        except EvidenceFault as error:
+            raise ConfigurationError(f"the TTP's own certificate: {error.message}; renew it and restart") from error
+
     def stored(self, exchange: bytes) -> StoredExchange | None:
         """Return the outcome of hM if there is one."""
         with self.store.reading() as reading:
@@ -95,10 +107,9 @@ def complete(desk: Desk, request: CompleteRequest) -> Bundle:
         return desk.bundle(decided)
     _check_names(desk, manifest)  # T2
     now = desk.clock.now()
-    nro = verify_nro(request.nro, manifest, desk.root, now)  # T3
-    nrr = verify_nrr(request.nrr, manifest, nro, desk.root, now)
+    nro, nrr = _verified(desk, request, now)  # T3
     escrow = desk.custody.open(manifest, request.escrow)  # T4, T5
-    proposal = _Complete(desk, manifest, nro, nrr, escrow, desk.clock.random(32))
+    proposal = _Complete(desk, request, nro, nrr, now, escrow, desk.clock.random(32))
     return desk.bundle(desk.sequencer.submit(proposal))  # T6 to T9
 
 
@@ -110,8 +121,9 @@ def status(desk: Desk, request: StatusRequest, domains: Sequence[str]) -> Bundle
     if decided is not None:
         return desk.bundle(decided)
     _check_names(desk, manifest)
-    nro = verify_nro(request.nro, manifest, desk.root, desk.clock.now())
-    return desk.bundle(desk.sequencer.submit(_Status(desk, manifest, nro, desk.clock.random(32))))
+    now = desk.clock.now()
+    nro = verify_nro(request.nro, manifest, desk.root, now)
+    return desk.bundle(desk.sequencer.submit(_Status(desk, request, nro, now, desk.clock.random(32))))
 
 
 def evidence(desk: Desk, exchange: bytes, domains: Sequence[str]) -> Bundle:
@@ -122,16 +134,33 @@ def evidence(desk: Desk, exchange: bytes, domains: Sequence[str]) -> Bundle:
     return desk.bundle(stored)
 
 
+def _verified(desk: Desk, request: CompleteRequest, at: int) -> tuple[NRO, NRR]:
+    """Verify NRO and NRR at an instant.
+
+    It is done at once with the clock's time, before anything waits, and again at ledger time if that is
+    another: every verifier of the bundle judges the certificates at the time that the NRD states, and s_T
+    must not leave for a receipt that nobody takes.
+    """
+    nro = verify_nro(request.nro, request.manifest, desk.root, at)
+    return nro, verify_nrr(request.nrr, request.manifest, nro, desk.root, at)
+
+
 @dataclass(frozen=True)
 class _Complete:
     """A fully verified `complete`, to be decided inside the transaction."""
 
     desk: Desk
-    manifest: Manifest
+    request: CompleteRequest
     nro: NRO
     nrr: NRR
+    checked: int
     escrow: Opened | DoesNotOpen
     salt: bytes
+
+    @property
+    def manifest(self) -> Manifest:
+        """M."""
+        return self.request.manifest
 
     def decide(
         self, transaction: Transaction, place: LedgerPlace
@@ -142,6 +171,9 @@ class _Complete:
         rule = step(ttp.TABLE, State(stored.state) if stored else State.OPEN, event)
         if stored is not None:
             return Answered(stored)
+        if place.time != self.checked:
+            _verified(self.desk, self.request, place.time)
+        self.desk.check_own_certificates(place.time)
         if rule.next is State.EXPIRED:
             return _refused(self.desk, transaction, _Ended(self.manifest, self.nro, rule.next, place, self.salt))
         keys = self._key_states(transaction, place.time)
@@ -151,8 +183,9 @@ class _Complete:
 
     def _key_states(self, transaction: Transaction, time: int) -> tuple[KeyState, KeyState]:
         core = self.manifest.core
-        origin = _key_state(transaction, core.sender.origin_key, core.created, time)
-        return origin, _key_state(transaction, core.recipient.receipt_key, core.created, time)
+        origin = _revocation_state(transaction.revocation(core.sender.address, core.sender.origin_key), core, time)
+        receipt = transaction.revocation(core.recipient.address, core.recipient.receipt_key)
+        return origin, _revocation_state(receipt, core, time)
 
     def _completed(
         self, transaction: Transaction, place: LedgerPlace, share: bytes, keys: tuple[KeyState, KeyState]
@@ -171,22 +204,27 @@ class _Status:
     """A verified `status`: writes EXPIRED when it is due, and nothing otherwise."""
 
     desk: Desk
-    manifest: Manifest
+    request: StatusRequest
     nro: NRO
+    checked: int
     salt: bytes
 
     def decide(
         self, transaction: Transaction, place: LedgerPlace
     ) -> Appended[StoredExchange] | Answered[StoredExchange]:
         """Step the exchange by the table."""
-        stored = transaction.exchange(self.manifest.exchange)
-        event = ttp.asking(place.time, self.manifest.core.expires)
+        manifest = self.request.manifest
+        stored = transaction.exchange(manifest.exchange)
+        event = ttp.asking(place.time, manifest.core.expires)
         rule = step(ttp.TABLE, State(stored.state) if stored else State.OPEN, event)
         if stored is not None:
             return Answered(stored)
         if Action.ANSWER_UNKNOWN in rule.actions:
             raise NotFound("nothing is known of this exchange yet, which is no evidence of anything")
-        return _refused(self.desk, transaction, _Ended(self.manifest, self.nro, rule.next, place, self.salt))
+        if place.time != self.checked:
+            verify_nro(self.request.nro, manifest, self.desk.root, place.time)
+        self.desk.check_own_certificates(place.time)
+        return _refused(self.desk, transaction, _Ended(manifest, self.nro, rule.next, place, self.salt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +274,13 @@ def _append(
     return Appended("exchange", entries.encode(entry), ended.salt, body, row)
 
 
-def _key_state(transaction: Transaction, key: bytes, created: int, time: int) -> KeyState:
-    """Read a key's state inside the transaction. Raises Forbidden when its revocation counts (directory.md D13)."""
-    revoked = transaction.revocation(key)
+def _revocation_state(revoked: Revoked | None, core: Core, time: int) -> KeyState:
+    """Return the state of a key at a ledger time. Raises Forbidden when its revocation counts (directory.md D13)."""
     if revoked is None:
         return KeyState()
     if time >= revoked.effective:
         raise Forbidden("a key of this exchange is revoked, and the notice has passed", code="key-revoked")
-    if created >= revoked.time:
+    if core.created >= revoked.time:
         raise Forbidden("a key of this exchange was revoked before M was created", code="key-revoked")
     return KeyState(revoked.effective)
 

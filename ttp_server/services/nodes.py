@@ -53,18 +53,20 @@ class ReplayGuard:
 
 
 class RateLimit:
-    """A token bucket for each enrolled node: `rate` requests a second, `BURST` at once."""
+    """A token bucket for each enrolled node: `rate` requests a second, and at least `BURST` at once."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
+        # Time comes in whole seconds, so a bucket that holds less than a second's worth would be the real bound.
+        self._most = float(max(BURST, rate))
         self._buckets: dict[bytes, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def take(self, key_id: bytes, now: int) -> None:
         """Take one request from the node's bucket. Raises Unavailable when it is empty."""
         with self._lock:
-            left, last = self._buckets.get(key_id, (float(BURST), now))
-            left = min(float(BURST), left + max(0, now - last) * self._rate)  # clocks may go back
+            left, last = self._buckets.get(key_id, (self._most, now))
+            left = min(self._most, left + max(0, now - last) * self._rate)  # clocks may go back
             if left < 1:
                 raise Unavailable("too many requests from this node; try again later")
             self._buckets[key_id] = (left - 1, now)

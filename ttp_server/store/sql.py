@@ -29,9 +29,10 @@ class SqlReading:
         row = self._first(select(t.exchanges).where(t.exchanges.c.exchange == exchange))
         return None if row is None else self._exchange(row)
 
-    def revocation(self, key: bytes) -> Revoked | None:
-        """Return the first revocation of a key."""
-        row = self._first(select(t.revocations).where(t.revocations.c.key == key))
+    def revocation(self, address: str, key: bytes) -> Revoked | None:
+        """Return the first revocation of an address's key."""
+        known = t.revocations.c
+        row = self._first(select(t.revocations).where(known.key == key, known.address == address))
         return None if row is None else Revoked(row["time"], row["effective"])
 
     def binding(self, address: str) -> BoundKeys | None:
@@ -155,10 +156,10 @@ class SqlTransaction(SqlReading):
         for key in binding.keys:
             self._upsert(t.bound_keys, {"key": key, "address": binding.address}, ("key", "address"))
 
-    def put_revocation(self, key: bytes, revoked: Revoked, index: int) -> None:
-        """Write a revocation."""
-        values = {"key": key, "index": index, "time": revoked.time, "effective": revoked.effective}
-        self._connection.execute(t.revocations.insert().values(values))
+    def put_revocation(self, address: str, key: bytes, revoked: Revoked, index: int) -> None:
+        """Write the revocation of an address's key."""
+        times = {"time": revoked.time, "effective": revoked.effective}
+        self._connection.execute(t.revocations.insert().values(key=key, address=address, index=index, **times))
 
     def put_domain(self, domain: str, record: str) -> None:
         """Write or replace a domain's record."""
@@ -176,7 +177,7 @@ class SqlTransaction(SqlReading):
     def take_enrolment_token(self, digest: bytes, key_id: bytes, now: int) -> tuple[str, ...] | None:
         """Use an enrolment token; the same key may use it again, so that a lost answer can be repeated."""
         row = self._first(select(t.enrolment_tokens).where(t.enrolment_tokens.c.digest == digest))
-        if row is None or now >= row["expires"] or row["used_by"] not in (None, key_id):
+        if row is None or row["used_by"] not in {None, key_id} or (row["used_by"] is None and now >= row["expires"]):
             return None
         used = t.enrolment_tokens.update().where(t.enrolment_tokens.c.digest == digest).values(used_by=key_id)
         self._connection.execute(used)

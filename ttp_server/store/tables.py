@@ -108,7 +108,9 @@ bound_keys = Table(
 revocations = Table(
     "revocations",
     metadata,
+    # By address too: a domain can bind anybody's public key to an address of its own, and revoke that.
     Column("key", LargeBinary, primary_key=True),
+    Column("address", Text, primary_key=True),
     Column("index", BigInteger, nullable=False, unique=True),
     Column("time", BigInteger, nullable=False),
     Column("effective", BigInteger, nullable=False),

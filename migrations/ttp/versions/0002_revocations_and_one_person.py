@@ -13,6 +13,7 @@ def upgrade() -> None:
     op.create_table(
         "revocations",
         sa.Column("key", sa.LargeBinary, primary_key=True),
+        sa.Column("address", sa.Text, primary_key=True),
         sa.Column("index", sa.BigInteger, nullable=False, unique=True),
         sa.Column("time", sa.BigInteger, nullable=False),
         sa.Column("effective", sa.BigInteger, nullable=False),
