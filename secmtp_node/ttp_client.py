@@ -132,7 +132,7 @@ class HttpTTP:
         raise _fault(response, answer)
 
     def _check_server(self, response: httpx.Response) -> None:
-        """Believe no answer of a server that isn't certified as a TTP: nodes have names and TLS keys of that root too."""
+        """Believe no server that isn't certified as a TTP: nodes have certified names and TLS keys too."""
         stream = response.extensions["network_stream"]
         certificate = stream.get_extra_info("ssl_object").getpeercert(True)
         try:
