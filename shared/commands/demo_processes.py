@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -34,13 +35,19 @@ def load_setup(program: str) -> ModuleType:
 class Program:
     """One `secmtp …` process. Its standard output is read for the readiness line, its log goes to a file."""
 
-    def __init__(self, name: str, arguments: list[str], place: Path) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], place: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = place / f"{name}.log"
         command = [sys.executable, "-m", "shared.cli", *arguments]
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  (our own command)
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
             )
         self._line: bytes | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -63,6 +70,12 @@ class Program:
     def died(self) -> bool:
         """Whether the process isn't running any more."""
         return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End the process at once, as a power failure would."""
+        self._process.kill()
+        self._process.wait(END)
+        self._reader.join(END)
 
     def tell_to_end(self) -> None:
         """Ask the process to end; `end` waits for it."""

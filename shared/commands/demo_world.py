@@ -40,6 +40,7 @@ class World:
         self.root = place / "ca" / "root.pem"
         self.programs: dict[str, Program] = {}
         self.ports: dict[str, dict[str, int]] = {}
+        self.ttp_port = 0
         self._say = say
         self._users = users
         self._started = time.monotonic()
@@ -75,7 +76,8 @@ class World:
         ttp = self._start("ttp", ["ttp", "serve", "--dir", str(self.place / "ttp")])
         for domain, users in self._users.items():
             self._make_node(domain, users, now)
-        url = f"https://{LOOPBACK}:{ttp.ready(DEADLINE)['port']}"
+        self.ttp_port = ttp.ready(DEADLINE)["port"]
+        url = f"https://{LOOPBACK}:{self.ttp_port}"
         nodes = {domain: self._enrol_and_start(domain, url, now) for domain in self._users}
         self.ports = {domain: program.ready(DEADLINE) for domain, program in nodes.items()}
 
