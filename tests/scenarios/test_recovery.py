@@ -3,65 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from shared.commands.demo_mail import Letter, content_digest, take_bundle
-from shared.commands.demo_processes import Program
 from shared.commands.demo_world import World
-from shared.crypto.certificates import TrustRoot
-from shared.evidence import bundle as bundles
-from shared.evidence.receipt import verify_bundle
+from tests.doubles.restartable import Restartable
 
 pytestmark = pytest.mark.timeout(300)
-DEADLINE = 60.0
-ALICE, BOB = "alice@a.example", "bob@b.example"
-
-
-class Restartable:
-    """A world whose programs can be killed and started again on the ports they had."""
-
-    def __init__(self, world: World, place: Path) -> None:
-        self.world = world
-        self._place = place
-        self._sent: dict[str, int] = {}
-
-    def kill(self, name: str) -> None:
-        """Kill a program: no signal handler runs, nothing is flushed."""
-        self.world.programs[name].kill()
-
-    def start(self, name: str) -> None:
-        """Start a program again."""
-        kind = "ttp" if name == "ttp" else "node"
-        arguments = [kind, "serve", "--dir", str(self.world.place / name)]
-        again = Program(name, arguments, self.world.place, self._ports(name))
-        self.world.programs[name] = again
-        again.ready(DEADLINE)
-
-    def send(self, text: str) -> str:
-        """Submit a letter and return its digest."""
-        path = self._place / f"{len(self._sent)}.eml"
-        path.write_bytes(f"From: {ALICE}\r\nTo: {BOB}\r\nSubject: {text}\r\n\r\n{text}\r\n".encode())
-        digest = self.world.submit(Letter(path, unix=False), [BOB])
-        self._sent[digest] = 1
-        return digest
-
-    def settled(self) -> None:
-        """Wait until every letter and receipt has come; assert that each came exactly once and is valid."""
-        count = len(self._sent)
-        self.world.wait_for_mail(BOB, "all letters", count)
-        self.world.wait_for_mail(ALICE, "all receipts", count)
-        assert sorted(content_digest(path) for path in self.world.mailbox(BOB)) == sorted(self._sent)
-        root = TrustRoot.from_pem(self.world.root.read_bytes())
-        receipts = [verify_bundle(bundles.decode(take_bundle(path)), root) for path in self.world.mailbox(ALICE)]
-        assert len({receipt.manifest.exchange for receipt in receipts}) == count
-
-    def _ports(self, name: str) -> dict[str, str]:
-        if name == "ttp":
-            return {"SECMTP_TTP_PORT": str(self.world.ttp_port)}
-        ports = self.world.ports[name.removeprefix("node-")]
-        return {f"SECMTP_NODE_{key.upper()}": str(port) for key, port in ports.items() if key != "ready"}
 
 
 @pytest.fixture(scope="module")
