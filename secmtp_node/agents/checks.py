@@ -7,7 +7,7 @@ import hmac
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.values import KeyUse, StoredFile, UserKey
 from shared.crypto import stream, suites
-from shared.crypto.certificates import verify_chain
+from shared.crypto.certificates import VerifiedCertificate, verify_chain
 from shared.encoding.address import normal_address
 from shared.errors import EvidenceFault, Malformed, NotFound
 from shared.evidence import composition
@@ -51,11 +51,15 @@ def check_ttp(desk: Desk, manifest: Manifest) -> None:
     epoch = epochs.get(named.epoch)
     if epoch is None or epoch.key.key_id != named.escrow_key or manifest.core.expires > epoch.open_until:
         raise EvidenceFault("ttp.epoch", f"M names an escrow epoch that {named.name} doesn't keep open long enough")
+    for certificate in (verified.nrd, verified.ledger):
+        _check_outlives(certificate, manifest.core.expires, "ttp.certificate")
 
 
 def check_origin(desk: Desk, head: Head) -> NRO:
-    """R3: the NRO verifies now."""
-    return verify_nro(head.nro, head.manifest, desk.root, desk.now())
+    """R3: the NRO verifies now, and its certificate outlives the exchange."""
+    nro = verify_nro(head.nro, head.manifest, desk.root, desk.now())
+    _check_outlives(nro.certificate, head.manifest.core.expires, "nro.outlives")
+    return nro
 
 
 def check_blobs(head: Head, ciphertext: StoredFile) -> None:
@@ -85,5 +89,13 @@ def _check_live_keys(core: Core, keys: dict[KeyUse, UserKey]) -> None:
 
 def _check_level(desk: Desk, core: Core, key: UserKey) -> None:
     chain = desk.vault.receipt(key).chain
-    purpose = verify_chain(chain, desk.root, set(RECEIPT_PURPOSE.values()), desk.now()).purpose
-    require(RECEIPT_PURPOSE[core.recipient.level] is purpose, "names.level", "M asks for another level of receipt")
+    certificate = verify_chain(chain, desk.root, set(RECEIPT_PURPOSE.values()), desk.now())
+    fits = RECEIPT_PURPOSE[core.recipient.level] is certificate.purpose
+    require(fits, "names.level", "M asks for another level of receipt")
+    _check_outlives(certificate, core.expires, "names.outlives")
+
+
+def _check_outlives(certificate: VerifiedCertificate, expires: int, name: str) -> None:
+    """Nobody signs what might be traded when a certificate has ended: the TTP would have to refuse it then."""
+    message = f"a certificate ends at {certificate.not_after}, before M expires ({expires})"
+    require(certificate.not_after >= expires, name, message)
