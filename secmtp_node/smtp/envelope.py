@@ -20,6 +20,7 @@ from shared.errors import Malformed
 LINE = 57
 BLOCK = LINE * 1024
 READ = 64 * 1024
+MAX_REST = 1024
 MAX_HEADER = 256 * 1024
 MAX_NOTICE = 4096
 MAX_HEAD_TEXT = 96 * 1024
@@ -89,6 +90,9 @@ class EnvelopeReader:
                 # The last octets may be the beginning of the closing boundary: they stay until it's clear.
                 usable = held[: -len(end)] if len(held) > len(end) else b""
                 text, rest = _whole_groups(usable)
+                # Without this, a text without line ends would be held, and looked through again for each piece.
+                if len(rest) > MAX_REST:
+                    raise Malformed("the envelope's base64 isn't in lines: it was changed on the way")
                 held = rest + held[len(usable) :]
                 yield _decoded(text)
         if not held.endswith(end):
