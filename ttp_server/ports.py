@@ -107,7 +107,10 @@ class Reading(Protocol):
         """Return an enrolled node."""
 
     def feed(self, domains: Sequence[str], after: int, below: int, limit: int) -> list[FeedItem]:
-        """Return feed items of these domains after a cursor whose entries are below a tree size, in order."""
+        """Return feed items of these domains after a cursor whose entries are below a tree size, in order.
+
+        An exchange comes once, at its first place, also when several of its domains are asked for.
+        """
 
     def last_time(self) -> int:
         """Return the ledger time of the newest entry, 0 in an empty ledger."""

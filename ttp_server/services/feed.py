@@ -15,9 +15,7 @@ def page(desk: Desk, domains: Sequence[str], cursor: int, limit: int) -> FeedPag
     below = desk.ledger.snapshot.size
     with desk.store.reading() as stored:
         items = stored.feed(domains, cursor, below, limit)
-    # A node that answers for both parties has two places in the feed; it gets the bundle once.
-    unique = {item.exchange.exchange: item.exchange for item in items}
-    bundles = tuple(desk.bundle(exchange) for exchange in unique.values())
+    bundles = tuple(desk.bundle(item.exchange) for item in items)
     return FeedPage(bundles, items[-1].cursor if items else cursor)
 
 

@@ -65,11 +65,18 @@ class SqlReading:
         return None if row is None else Node(row["key_id"], tuple(json.loads(row["domains"])))
 
     def feed(self, domains: Sequence[str], after: int, below: int, limit: int) -> list[FeedItem]:
-        """Return feed items of these domains after a cursor whose entries are below a tree size, in order."""
+        """Return feed items of these domains after a cursor whose entries are below a tree size, in order.
+
+        Who answers for both parties has two places in the feed for one exchange: only the first counts.
+        """
+        place, first = t.feed.c, t.feed.alias("first").c
+        earlier = exists().where(
+            first.exchange == place.exchange, first.domain.in_(domains), first.cursor < place.cursor
+        )
         query = (
             select(t.feed.c.cursor, t.exchanges)
             .join(t.exchanges, t.exchanges.c.exchange == t.feed.c.exchange)
-            .where(t.feed.c.domain.in_(domains), t.feed.c.cursor > after, t.exchanges.c.index < below)
+            .where(place.domain.in_(domains), place.cursor > after, t.exchanges.c.index < below, ~earlier)
             .order_by(t.feed.c.cursor)
             .limit(limit)
         )
