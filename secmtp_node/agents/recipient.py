@@ -14,7 +14,7 @@ from shared.api.messages import CompleteRequest
 from shared.crypto import stream
 from shared.crypto.shares import Shares
 from shared.encoding.labels import BlobDigest
-from shared.errors import EvidenceFault, NotFound, OurFault
+from shared.errors import EvidenceFault, NotFound, OurFault, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence import composition
 from shared.evidence import head as heads
@@ -59,15 +59,17 @@ def accept(desk: Desk, arrived: Arrived) -> str:
     stored NRR stands: there never is a second one. Only to who has its head, though: hM alone stands in
     the public ledger, and must not tell whose exchange it is.
     """
-    stored = False
+    incoming = None
     try:
         head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
         if _find(desk, arrived.exchange) is None:
             incoming = _signed(desk, arrived, _check(desk, arrived, head))
-            stored = _store(desk, incoming)
-    finally:
-        if not stored:
-            desk.files.discard(arrived.ciphertext)
+    except BaseException:
+        desk.files.discard(arrived.ciphertext)
+        raise
+    stored = incoming is not None and _is_stored(desk, incoming)
+    if not stored:
+        desk.files.discard(arrived.ciphertext)
     desk.tell("envelope stored", exchange=arrived.exchange.hex(), peer=arrived.peer, again=not stored)
     return f"{arrived.exchange.hex()} stored"
 
@@ -124,6 +126,21 @@ def _signed(desk: Desk, arrived: Arrived, checked: _Checked) -> Incoming:
         accepted=desk.now(),
         peer=arrived.peer,
     )
+
+
+def _is_stored(desk: Desk, incoming: Incoming) -> bool:
+    """Store; when that fails, look before the ciphertext goes.
+
+    A commit may be durable although the database's answer was lost: then a row names the file.
+    """
+    try:
+        return _store(desk, incoming)
+    except SecMTPError:
+        found = _find(desk, incoming.exchange)
+        if found is not None and found.ciphertext == incoming.ciphertext:
+            return True
+        desk.files.discard(incoming.ciphertext)
+        raise
 
 
 def _store(desk: Desk, incoming: Incoming) -> bool:

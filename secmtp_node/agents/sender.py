@@ -15,7 +15,7 @@ from shared.crypto.keys import key_id
 from shared.crypto.shares import Shares
 from shared.crypto.stream import encrypt
 from shared.encoding.address import normal_address
-from shared.errors import Forbidden, NotFound, Unauthenticated
+from shared.errors import Forbidden, NotFound, SecMTPError, Unauthenticated
 from shared.evidence import composition
 from shared.evidence.composition import Secrets
 from shared.evidence.manifest import Core, NamedTTP, Recipient, Sender, size_class
@@ -80,14 +80,22 @@ def submit(desk: Desk, login: Login, sender: str, recipients: Sequence[str], mes
     )
     sealing = _Sealing(desk, letter, _origin(desk, login), desk.book.ttp_record(), message)
     addressees = [desk.book.find(address) for address in addresses]
-    stored = False
     try:
-        repeated = _commit(desk, letter, sealing.all(addressees))
-        stored = repeated is None
-    finally:
-        if not stored:
-            for file in sealing.written:
-                desk.files.discard(file)
+        exchanges = sealing.all(addressees)
+    except BaseException:
+        sealing.discard()
+        raise
+    try:
+        repeated = _commit(desk, letter, exchanges)
+    except SecMTPError:
+        # A commit may be durable although its answer was lost: only what no row names may go.
+        repeated = _known(desk, fingerprint)
+        if repeated is None:
+            sealing.discard()
+            raise
+        return repeated
+    if repeated is not None:
+        sealing.discard()
     return repeated or _answer(letter, len(addressees))
 
 
@@ -149,6 +157,11 @@ class _Sealing:
             else:
                 exchanges.append(self._exchange(addressee, *self._ciphertext()))
         return exchanges
+
+    def discard(self) -> None:
+        """Remove the files that were made."""
+        for file in self.written:
+            self.desk.files.discard(file)
 
     def _ciphertext(self) -> tuple[bytes, StoredFile]:
         content_key = self.desk.draw(32)

@@ -1,0 +1,325 @@
+"""Two whole nodes in one process: real databases, files, keys, Maildirs and evidence; wires and clock are doubles.
+
+A node can be made to die at any commit, before or after it, and be loaded again from its directory.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secmtp_node.agents import jobs, learning, recipient, sender, users
+from secmtp_node.agents.addresses import AddressBook
+from secmtp_node.agents.desk import Desk, Policy
+from secmtp_node.agents.recipient import Arrived
+from secmtp_node.agents.users import Registry
+from secmtp_node.custody.at_rest import MasterKey, make_master_key
+from secmtp_node.custody.passwords import ScramPasswords, make_verifier
+from secmtp_node.custody.vault import KeyVault
+from secmtp_node.delivery.maildir import Maildirs
+from secmtp_node.delivery.report import MailReports
+from secmtp_node.ports.services import Envelope, Login, Peer, Rejected, Stored
+from secmtp_node.ports.values import Incoming, KeyUse, Outgoing, UserKey
+from secmtp_node.smtp.message import read_message
+from secmtp_node.smtp.replies import of_error
+from secmtp_node.store.database import SqlStore, open_engine, upgrade
+from secmtp_node.store.files import FileBox
+from secmtp_node.store.unit import SqlUnit
+from shared.commands.files import private_directory
+from shared.crypto.certificates import verify_domain_ca
+from shared.crypto.keys import HYBRID, HpkePrivateKey, generate_hpke
+from shared.errors import SecMTPError, Unavailable
+from shared.evidence.records import DomainRecord
+from tests.doubles.parties import NOW, Domain, Root
+from tests.doubles.ttp import DoubleTTP
+
+PASSWORD = "correct horse"
+ITERATIONS = 4096  # tests log in often; the product's own number is tested where it is made
+
+
+class Died(BaseException):
+    """The process was gone at this moment. No product code may catch it."""
+
+
+@dataclass
+class Clock:
+    """A clock that moves when it is pushed."""
+
+    time: int = NOW
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.time
+
+
+class DyingStore:
+    """The real store; dies at the commit that is so many transactions away, before or after it is durable."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self.commits = 0
+        self.die_at: int | None = None
+        self.after = False
+        self.dead = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlUnit]:
+        """One transaction, perhaps the last: there are none after death, whatever cleans up on the way."""
+        if self.dead:
+            raise Died
+        self.commits += 1
+        last = self.commits == self.die_at
+        with self._store.transaction() as unit:
+            yield unit
+            self.dead = last
+            if last and not self.after:
+                raise Died
+        if last:
+            raise Died
+
+
+@dataclass
+class Wire:
+    """Carries envelopes to the node of a domain, and loses replies when told to."""
+
+    nodes: dict[str, DoubleNode] = field(default_factory=dict)
+    down: bool = False
+    lost: int = 0
+    reply: Rejected | None = None
+    carried: list[bytes] = field(default_factory=list)
+    visited: list[tuple[str, int]] = field(default_factory=list)
+
+    def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope, as SmtpCarrier does."""
+        self.visited.append((peer.host, peer.port))
+        if self.down:
+            raise Unavailable("no route")
+        if self.reply is not None:
+            return self.reply
+        self.carried.append(envelope.head)
+        node = self.nodes[peer.domain]
+        try:
+            text = node.accept(envelope)
+        except SecMTPError as error:
+            reply = of_error(error)
+            if reply.code < 500:
+                raise Unavailable(reply.text) from error
+            return Rejected(f"{reply.code} {reply.enhanced} {reply.text}")
+        if self.lost:
+            self.lost -= 1
+            raise Unavailable("the reply was lost")
+        return Stored(f"250 {text}")
+
+
+class DoubleNode:
+    """A node in a directory. `load` makes everything anew from what is durable there."""
+
+    def __init__(self, place: Path, domain: Domain, root: Root, ttp: DoubleTTP, wire: Wire, clock: Clock) -> None:
+        self.place = place
+        self.domain = domain
+        self.root = root
+        self.ttp = ttp
+        self.wire = wire
+        self.clock = clock
+        self.told: list[tuple[str, dict[str, object]]] = []
+        self.hpke: HpkePrivateKey = generate_hpke(HYBRID)
+        for directory in (place, place / "keys", place / "data"):
+            private_directory(directory)
+        make_master_key(place / "keys", secrets.token_bytes)
+        self.desk: Desk
+        self.store: DyingStore
+        self.registry: Registry
+        self._engine = open_engine(self.url)
+        self.load()
+        wire.nodes[domain.name] = self
+
+    @property
+    def url(self) -> str:
+        """The database's URL."""
+        return f"sqlite:///{self.place / 'data' / 'node.sqlite'}"
+
+    def load(self, *, master: Path | None = None, sweep: bool = True) -> None:
+        """Start the node: as `app.build` does, with doubles for wires and clock."""
+        self._engine.dispose()
+        self._engine = open_engine(self.url)
+        upgrade(self._engine)
+        self.store = DyingStore(SqlStore(self._engine))
+        key = MasterKey(master or self.place / "keys", secrets.token_bytes)
+        files = FileBox(self.place / "data" / "ciphertexts")
+        if sweep:
+            with self.store.transaction() as unit:
+                files.sweep(unit.file_names())
+        self.vault = KeyVault(key, secrets.token_bytes, self._chain)
+        self.files = files
+        self.desk = Desk(
+            policy=Policy(domains=(self.domain.name,), first_pause=1, longest_pause=60),
+            root=self.root.trust,
+            store=self.store,
+            files=files,
+            at_rest=key,
+            vault=self.vault,
+            passwords=ScramPasswords(key.fingerprint),
+            book=AddressBook(self.ttp, self.store, self.root.trust, self.clock),
+            ttps={self.ttp.name: self.ttp},
+            carrier=self.wire,
+            mailboxes=Maildirs(self.place / "mail"),
+            reports=MailReports(self.domain.name),
+            node_key=self.hpke,
+            now=self.clock,
+            draw=secrets.token_bytes,
+            tell=self._tell,
+        )
+        authority = verify_domain_ca(self.domain.certificate, self.root.trust, self.clock())
+        self.registry = Registry(
+            self.store, self.root.trust, authority, self.domain.key, self.clock, secrets.token_bytes
+        )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def add_user(self, address: str, *, delegated: bool = True) -> None:
+        """Make a user and publish the binding."""
+        verifier, client_key = make_verifier(PASSWORD, secrets.token_bytes(16), ITERATIONS)
+
+        def wrap(
+            private: bytes, about: tuple[str, KeyUse, int], key: bytes, _delegated: bool
+        ) -> tuple[bytes, bytes | None]:
+            return self.vault.wrap(private, about, key, delegated=delegated)
+
+        users.add_user(self.registry, address, verifier, client_key, wrap)
+        self.publish()
+
+    def publish(self, port: int = 25) -> None:
+        """Publish domain record and bindings."""
+        record = DomainRecord(self.domain.name, "localhost", port, self.hpke.public, ("online",), self.clock())
+        users.publish_domains(self.registry, self.ttp, record)
+        users.publish(self.registry, self.ttp, self._tell)
+
+    def log_in(self, address: str) -> Login:
+        """Log in with the right password."""
+        return sender.log_in(self.desk, address, PASSWORD)
+
+    def submit(self, user: str, recipients: list[str], letter: bytes, *, reverse_path: str | None = None) -> str:
+        """Submit a letter as the listener does."""
+        spooled = self.place / "data" / f"{secrets.token_hex(8)}.incoming"
+        spooled.write_bytes(letter)
+        path = user if reverse_path is None else reverse_path
+        try:
+            return sender.submit(self.desk, self.log_in(user), path, recipients, read_message(spooled))
+        finally:
+            spooled.unlink()
+
+    def accept(self, envelope: Envelope, **changed: object) -> str:
+        """Take an envelope as the peer listener does."""
+        file = self.files.write(envelope.ciphertext())
+        values: dict[str, object] = {
+            "exchange": envelope.exchange,
+            "head": envelope.head,
+            "ciphertext": file,
+            "sender": envelope.sender,
+            "recipient": envelope.recipient,
+            "peer": "a test",
+            **changed,
+        }
+        return recipient.accept(self.desk, Arrived(**values))  # type: ignore[arg-type]
+
+    def work(self, rounds: int = 50) -> None:
+        """Do all jobs that are due, and the feed once."""
+        while rounds and jobs.run_one(self.desk):
+            rounds -= 1
+        self.follow()
+
+    def follow(self) -> None:
+        """Take one page of the feed."""
+        cursor = learning.cursor_of(self.desk, self.ttp.name)
+        page = self.ttp.feed(cursor, 0)
+        learning.learn_page(self.desk, self.ttp.name, page.bundles, page.cursor)
+
+    def mailbox(self, address: str) -> dict[str, bytes]:
+        """Return what is new in a mailbox, by file name."""
+        new = self.place / "mail" / address / "new"
+        return {path.name: path.read_bytes() for path in sorted(new.glob("*"))}
+
+    def outgoing(self, exchange: bytes) -> Outgoing:
+        """Return the sender's side."""
+        with self.store.transaction() as unit:
+            found = unit.outgoing.find(exchange)
+        assert found is not None
+        return found
+
+    def incoming(self, exchange: bytes) -> Incoming | None:
+        """Return the recipient's side."""
+        with self.store.transaction() as unit:
+            return unit.incoming.find(exchange)
+
+    def alarms(self) -> list[str]:
+        """Return the kinds of alarms."""
+        with self.store.transaction() as unit:
+            return sorted(alarm.kind for alarm in unit.evidence.alarms(100))
+
+    def cipher_files(self) -> list[str]:
+        """Return the names of the ciphertexts' files."""
+        return sorted(path.name for path in (self.place / "data" / "ciphertexts").iterdir())
+
+    def _chain(self, key: UserKey) -> tuple[bytes, ...]:
+        return key.certificate, self.domain.certificate
+
+    def _tell(self, event: str, **facts: object) -> None:
+        self.told.append((event, facts))
+
+
+class TwoNodes:
+    """Node a (alice, carol) and node b (bob, dave), a TTP between them, one clock."""
+
+    def __init__(self, place: Path) -> None:
+        self.clock = Clock()
+        self.root = Root()
+        self.ttp = DoubleTTP(self.root, self.clock)
+        self.wire = Wire()
+        self.a = self._node(place / "a", "a.example", "alice", "carol")
+        self.b = self._node(place / "b", "b.example", "bob", "dave")
+
+    def _node(self, place: Path, domain: str, *names: str) -> DoubleNode:
+        node = DoubleNode(place, Domain(domain, self.root), self.root, self.ttp, self.wire, self.clock)
+        for name in names:
+            node.add_user(f"{name}@{domain}")
+        return node
+
+    def settle(self, rounds: int = 6) -> None:
+        """Let both nodes work and the clock go on, so that what was postponed is done again."""
+        for _ in range(rounds):
+            self.a.work()
+            self.b.work()
+            self.clock.time += 61
+
+    def close(self) -> None:
+        """Let go of both databases."""
+        self.a.close()
+        self.b.close()
+
+
+def content_of(delivered: bytes) -> bytes:
+    """Return what was submitted: everything behind the nodes' last header."""
+    start = delivered.index(b"SecMTP-Exchange: ")
+    return delivered[delivered.index(b"\r\n", start) + 2 :]
+
+
+def dying(node: DoubleNode, work: Callable[[], object], at: int, *, after: bool) -> bool:
+    """Do some work on a node that dies at its `at`-th transaction from now, then load the node again.
+
+    Returns whether it came so far as to die.
+    """
+    node.store.die_at = node.store.commits + at
+    node.store.after = after
+    try:
+        work()
+    except Died:
+        died = True
+    else:
+        died = False
+    node.load()
+    return died
