@@ -34,10 +34,13 @@ class Maildirs:
         if not _NAME.fullmatch(delivery.name):
             raise ValueError(f"{delivery.name!r} can't name a message")
         box = self._box(delivery.address)
-        if self._is_there(box, delivery.name):
-            return
         temporary = box / "tmp" / delivery.name
         try:
+            if self._is_there(box, delivery.name):
+                # What makes this a repetition may have come before the directory was synced.
+                sync_directory(box / "new")
+                sync_directory(box / "cur")
+                return
             self._write(temporary, delivery)
             # Commit point of the delivery. A crash before it leaves a file in tmp that is written over;
             # a crash after it leaves the message, which the repetition finds by its name.
@@ -60,6 +63,10 @@ class Maildirs:
         try:
             for place in (box, box / "tmp", box / "new", box / "cur"):
                 private_directory(place)
+            # A mailbox that was just made, here or before a crash, must outlast what is put into it.
+            if not any((box / "new").iterdir()) and not any((box / "cur").iterdir()):
+                sync_directory(box)
+                sync_directory(self._directory)
         except OSError as error:
             raise Unavailable(f"the mailbox can't be made: {error.strerror}") from error
         return box
