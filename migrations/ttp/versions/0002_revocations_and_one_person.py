@@ -18,8 +18,7 @@ def upgrade() -> None:
         sa.Column("time", sa.BigInteger, nullable=False),
         sa.Column("effective", sa.BigInteger, nullable=False),
     )
-    with op.batch_alter_table("bindings") as batch:
-        batch.add_column(sa.Column("folded", sa.Text, nullable=False, server_default=""))
+    op.add_column("bindings", sa.Column("folded", sa.Text, nullable=False, server_default=""))
     bindings = sa.table("bindings", sa.column("digest", sa.LargeBinary), sa.column("address"), sa.column("folded"))
     connection = op.get_bind()
     for digest, address in connection.execute(sa.select(bindings.c.digest, bindings.c.address)).all():
