@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -52,11 +53,13 @@ class TTP:
     keys: Keys
     stopping: asyncio.Event
     upkeep: Upkeep
+    engine: Engine
 
     def close(self) -> None:
-        """Stop the writer and periodic work."""
+        """Stop the writer and periodic work, and let go of the database."""
         self.upkeep.stop()
         self.desk.sequencer.close()
+        self.engine.dispose()
 
 
 def database_url(directory: Path, settings: Settings) -> str:
@@ -86,7 +89,7 @@ def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TT
     upkeep.start()
     stopping = asyncio.Event()
     app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings))
-    return TTP(app, desk, directory_desk, keys, stopping, upkeep)
+    return TTP(app, desk, directory_desk, keys, stopping, upkeep, engine)
 
 
 @dataclass(frozen=True)
@@ -184,4 +187,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     names = {404: ("no-such-path", "No such path"), 405: ("method", "Wrong method")}
     code, title = names.get(status, ("http", "Refused"))
-    return problem(status, code, title, f"{request.method} {request.url.path} isn't offered; see {e.OPENAPI.path}")
+    answer = problem(status, code, title, f"{request.method} {request.url.path} isn't offered; see {e.OPENAPI.path}")
+    if isinstance(error, HTTPException) and error.headers:
+        answer.headers.update(error.headers)  # Allow, which a 405 must have (RFC 9110 section 15.5.6)
+    return answer

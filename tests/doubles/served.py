@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from shared.api import messages
@@ -34,8 +33,7 @@ from shared.evidence.revocation import Revocation, sign_revocation
 from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
 from ttp_server import setup
 from ttp_server.app import TTP, build
-from ttp_server.custody.keys import key_file
-from ttp_server.server import configure_log, tls_context
+from ttp_server.server import _Server, configuration, configure_log
 from ttp_server.settings import load
 
 
@@ -147,7 +145,7 @@ class Served:
         self._make_directory(directory)
         self.ttp: TTP
         self.client: httpx.Client
-        self._server: uvicorn.Server
+        self._server: _Server
         self._thread: threading.Thread
 
     def _make_directory(self, place: Path) -> None:
@@ -164,12 +162,7 @@ class Served:
         """Build and serve."""
         configure_log()
         self.ttp = build(self.directory, load(self.directory), self.clock)
-        config = uvicorn.Config(
-            self.ttp.app, host="localhost", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
-        )
-        config.load()
-        config.ssl = tls_context(self.ttp.keys.tls_certificate, key_file(self.directory, Purpose.TTP))
-        self._server = uvicorn.Server(config)
+        self._server = _Server(configuration(self.directory, load(self.directory), self.ttp), self.ttp)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -186,7 +179,6 @@ class Served:
     def stop(self) -> None:
         """End serving and writing."""
         self.client.close()
-        self.ttp.stopping.set()
         self._server.should_exit = True
         self._thread.join(10)
         self.ttp.close()

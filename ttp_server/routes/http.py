@@ -110,15 +110,16 @@ async def in_thread(function: Callable[..., Result], *arguments: object) -> Resu
 
 async def _answer(call: Call, handler: Handler, telemetry: Telemetry) -> Response:
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            call.body = await _body(call.request, call.endpoint.limit)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                call.body = await _body(call.request, call.endpoint.limit)
+        except TimeoutError:
+            return problem(408, "slow-body", "Too slow", f"the body didn't come within {BODY_SECONDS:.0f} s")
         if call.endpoint.method == "POST" and not _is_json(call.request):
             return problem(415, "content-type", "Wrong content type", f"expected {JSON_TYPE}")
         if call.endpoint.admits == "nodes":
             call.node = await in_thread(call.gate.node, call.authorization, call.signed)
         return await handler(call)
-    except TimeoutError:
-        return problem(408, "slow-body", "Too slow", f"the body didn't come within {BODY_SECONDS:.0f} s")
     except ClientDisconnect:
         return problem(400, "disconnected", "Bad request", "the client went away before its body had come")
     except HTTPException:
