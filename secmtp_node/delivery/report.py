@@ -51,7 +51,8 @@ class MailReports:
         lines = [
             f"Your message to {report.recipient} was not delivered as certified mail.",
             "",
-            f"Reason: {report.reason}",
+            # On one line: a peer's reply of several could write parts of this report.
+            f"Reason: {_one_line(report.reason)}",
         ]
         if report.bundle is not None:
             lines += ["", "The attached bundle is the TTP's signed word that no trade happened. It isn't a receipt."]
@@ -75,7 +76,7 @@ class MailReports:
         )
         yield _text(f"--{boundary}", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit", "")
         yield _text(*lines, "", f"Exchange: {report.exchange.hex()}", "")
-        yield _text(f"--{boundary}", "Content-Type: message/delivery-status", "", *self._status(report), "")
+        yield _text(f"--{boundary}", *_status_type(report.recipient), "", *self._status(report), "")
         if report.headers:
             yield _text(f"--{boundary}", "Content-Type: text/rfc822-headers", "Content-Transfer-Encoding: 8bit", "")
             yield report.headers + b"\r\n"
@@ -93,7 +94,7 @@ class MailReports:
             f"Final-Recipient: {_kind(report.recipient)}; {report.recipient}",
             f"Action: {action}",
             f"Status: {found.group(1) if found and action == 'failed' else status}",
-            *([f"Diagnostic-Code: smtp; {_one_line(report.reason)}"] if action == "failed" else []),
+            *([f"Diagnostic-Code: smtp; {_ascii(_one_line(report.reason))}"] if action == "failed" else []),
             f"Last-Attempt-Date: {formatdate(report.time)}",
         ]
 
@@ -119,6 +120,17 @@ def _threading(headers: bytes) -> list[str]:
 
 def _kind(address: str) -> str:
     return "rfc822" if address.isascii() else "utf-8"  # RFC 6533 §3
+
+
+def _status_type(address: str) -> list[str]:
+    """Return the fields of the status part: with UTF-8 in it it is of a type of its own (RFC 6533 §4)."""
+    if address.isascii():
+        return ["Content-Type: message/delivery-status"]
+    return ["Content-Type: message/global-delivery-status", "Content-Transfer-Encoding: 8bit"]
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
 
 
 def _one_line(text: str) -> str:
