@@ -32,6 +32,7 @@ COMMAND = 512
 LOGIN_LINE = 12288  # RFC 4954 §4
 MECHANISMS = ("PLAIN", "LOGIN")
 FAILED_PAUSE = 1.0
+LINGER = 5.0  # how long a client may take to read the last reply
 OVER = 2  # how many times the size bound is read and dropped before the connection is closed
 Answer = TypeVar("Answer")
 
@@ -75,7 +76,8 @@ class SmtpConnection(SMTP):
     line_length_limit = 64 * 1024
 
     def __init__(self, listening: Listening, *, implicit_tls: bool = False, **more: Any) -> None:
-        super().__init__(object(), hostname=listening.hostname, ident="ESMTP SecMTP", **more)
+        idle = listening.limits.idle
+        super().__init__(object(), hostname=listening.hostname, ident="ESMTP SecMTP", timeout=idle, **more)
         self._l = listening
         self._implicit_tls = implicit_tls
         self._input: Input
@@ -114,6 +116,14 @@ class SmtpConnection(SMTP):
         """Let the loop come to the end of what was sent; aiosmtpd would cancel it half-way through a message."""
         self._reader.feed_eof()
         return not self._secure
+
+    def _timeout_cb(self) -> None:
+        """Say why before closing (smtp.md M9): aiosmtpd closes without a word. Who doesn't read is cut off."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.write(r.TOO_SLOW.line().encode("ascii") + b"\r\n")
+            transport.close()
+            self.loop.call_later(LINGER, transport.abort)
 
     async def _handle_client(self) -> None:
         """Greet, then take commands until the end. Whatever happens, the connection is closed and counted off."""
