@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from shared.crypto import signing
 from shared.encoding import base64url, canonical
 from shared.encoding.fields import Fields
+from shared.errors import Malformed
 from shared.evidence import bundle as bundles
 from shared.evidence import manifest as manifests
 from shared.evidence.bundle import Bundle
@@ -107,10 +108,12 @@ def decode_enrolment(body: bytes) -> Enrolment:
     fields = _fields(body, "enrol")
     enrolment = Enrolment(
         token=fields.text("token", limit=128),
-        request=fields.octets("request", limit=8192),
-        domain_cas=tuple(base64url.decode(text, what="domain CA") for text in fields.texts("domain_cas", limit=16)),
+        request=fields.octets("request", limit=signing.MAX_CERTIFICATE),
+        domain_cas=tuple(_domain_ca(item) for item in fields.items("domain_cas", limit=16)),
     )
     fields.end()
+    if not enrolment.domain_cas:
+        raise Malformed("enrol: 'domain_cas' is empty; name the CA of each mail domain")
     return enrolment
 
 
@@ -170,6 +173,11 @@ def decode_page(body: bytes, *, limit: int) -> FeedPage:
 def _bundle(item: object) -> Bundle:
     fields = Fields({"bundle": item}, "feed item")
     return bundles.decode(fields.octets("bundle", limit=bundles.MAX_BUNDLE))
+
+
+def _domain_ca(item: object) -> bytes:
+    # A CA for many mail domains names them all: its certificate has the bound of certificates, not of texts.
+    return Fields({"CA": item}, "domain CA").octets("CA", limit=signing.MAX_CERTIFICATE)
 
 
 def _text(manifest: Manifest) -> str:

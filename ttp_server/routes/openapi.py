@@ -23,7 +23,9 @@ def _closed(**members: dict[str, Any]) -> dict[str, Any]:
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Signed": _closed(token=_TOKEN),
     "Enrolment": _closed(
-        token={"type": "string"}, request=_OCTETS, domain_cas={"type": "array", "items": _OCTETS, "maxItems": 16}
+        token={"type": "string"},
+        request=_OCTETS,
+        domain_cas={"type": "array", "items": _OCTETS, "minItems": 1, "maxItems": 16},
     ),
     "Address": _closed(address={"type": "string", "maxLength": 998}),
     "Listing": _closed(binding=_TOKEN, domain=_TOKEN),
