@@ -61,7 +61,6 @@ TOO_LARGE = Reply(552, "5.3.4", "the message is too large")
 NOT_ASCII = Reply(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
 BAD_ADDRESS = Reply(553, "5.1.3", "that isn't a mail address")
 NO_RECIPIENTS = Reply(554, "5.5.1", "no valid recipients")
-BEGINS_WITH_BLANK = Reply(554, "5.6.0", "the message begins with a blank: it would continue a header put in front")
 LOOP = Reply(554, "5.4.6", "the message has been through too many servers: a loop")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "this parameter isn't known here")
 
