@@ -32,15 +32,23 @@ def visible(box):
     files = [path for part in ("new", "cur") for path in (box / part).glob("*")]
     return [path.read_bytes().decode() for path in files]
 
+left = [0]
+
+def count():
+    left[0] -= 1
+    if left[0] == 0:
+        os._exit(9)
+
+def pieces():
+    for piece in letter:
+        yield piece
+        count()
+
 def deliver(root):
-    Maildirs(root).deliver(Delivery("bob@b.example", name, letter))
+    Maildirs(root).deliver(Delivery("bob@b.example", name, pieces()))
 
 def crash_at(step):
-    left = [step]
-    def count():
-        left[0] -= 1
-        if left[0] == 0:
-            os._exit(9)
+    left[0] = step
     fsync = os.fsync
     def counted(descriptor):
         count()
