@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import select
+
 from secmtp_node.agents import jobs, learning, recipient, sender, users
 from secmtp_node.agents.addresses import AddressBook
 from secmtp_node.agents.desk import Desk, Policy
@@ -25,6 +27,7 @@ from secmtp_node.ports.services import Envelope, Login, Peer, Rejected, Stored
 from secmtp_node.ports.values import Incoming, KeyUse, Outgoing, UserKey
 from secmtp_node.smtp.message import read_message
 from secmtp_node.smtp.replies import of_error
+from secmtp_node.store import tables
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
 from secmtp_node.store.unit import SqlUnit
@@ -250,6 +253,11 @@ class DoubleNode:
             found = unit.outgoing.find(exchange)
         assert found is not None
         return found
+
+    def exchanges(self) -> list[bytes]:
+        """Return all exchanges that users of this node sent, oldest first."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(tables.outgoing.c.exchange)))
 
     def incoming(self, exchange: bytes) -> Incoming | None:
         """Return the recipient's side."""

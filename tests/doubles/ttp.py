@@ -43,6 +43,7 @@ class DoubleTTP:
     def __post_init__(self) -> None:
         self.ledger = LedgerTTP(self.root, self.name, HYBRID)
         self.epoch = 1
+        self.open_until = FOR_EVER
         self.outcomes: dict[bytes, Bundle] = {}
         self.items: list[Bundle] = []
         self.bindings: dict[str, str] = {}
@@ -55,7 +56,7 @@ class DoubleTTP:
         """Return the signed record."""
         self._up()
         self.records += 1
-        epoch = EscrowEpoch(self.epoch, self.ledger.escrow.public, FOR_EVER)
+        epoch = EscrowEpoch(self.epoch, self.ledger.escrow.public, self.open_until)
         record = TTPRecord(self.name, self.ledger.log, self.ledger.ledger_certificate, (epoch,), 259_200, self.now())
         return sign_ttp(record, self.ledger.nrd, self.ledger.nrd_chain[0])
 
@@ -105,7 +106,7 @@ class DoubleTTP:
         if manifest.exchange not in self.outcomes:
             if self.now() < manifest.core.expires:
                 raise NotFound("nothing is known, which is no evidence")
-            self._keep(self.ledger.refuse(_shown(manifest, request.nro), "EXPIRED", self.now()))
+            self._keep(self.ledger.refuse(shown_to_ttp(manifest, request.nro), "EXPIRED", self.now()))
         return self._answer(manifest.exchange)
 
     def feed(self, cursor: int, wait: int) -> FeedPage:
@@ -114,7 +115,7 @@ class DoubleTTP:
         return FeedPage(tuple(map(self._bent, self.items[cursor:])), len(self.items))
 
     def _decide(self, request: CompleteRequest) -> Bundle:
-        shown = _shown(request.manifest, request.nro, request.nrr, request.escrow)
+        shown = shown_to_ttp(request.manifest, request.nro, request.nrr, request.escrow)
         if self.now() >= request.manifest.core.expires:
             return self.ledger.refuse(shown, "EXPIRED", self.now())
         if not isinstance(open_escrow(request.manifest, request.escrow, self.ledger.escrow), Opened):
@@ -141,6 +142,6 @@ class DoubleTTP:
             raise self.faults.refusal
 
 
-def _shown(manifest: Manifest, nro: str, nrr: str = "", escrow: bytes = b"") -> Exchange:
+def shown_to_ttp(manifest: Manifest, nro: str, nrr: str = "", escrow: bytes = b"") -> Exchange:
     """What a TTP is shown of an exchange."""
     return Exchange(manifest, Sealed(escrow, b"", b""), _NO_SECRETS, nro, nrr, b"")
