@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,8 +39,11 @@ from ttp_server.services.sequencer import Sequencer
 from ttp_server.settings import Settings
 from ttp_server.store.database import open_engine, upgrade
 from ttp_server.store.epochs import SqlEpochRows
+from ttp_server.store.head import HeadFile
 from ttp_server.store.sql import SqlStore
 from ttp_server.workers import Upkeep
+
+HEAD = "published-checkpoint"
 
 
 @dataclass
@@ -54,12 +57,14 @@ class TTP:
     stopping: asyncio.Event
     upkeep: Upkeep
     engine: Engine
+    head: HeadFile
 
     def close(self) -> None:
-        """Stop the writer and periodic work, and let go of the database."""
+        """Stop the writer and periodic work, and let go of database and directory."""
         self.upkeep.stop()
         self.desk.sequencer.close()
         self.engine.dispose()
+        self.head.close()
 
 
 def database_url(directory: Path, settings: Settings) -> str:
@@ -69,15 +74,24 @@ def database_url(directory: Path, settings: Settings) -> str:
 
 def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TTP:
     """Build everything, check the ledger, start the writer. Raises ConfigurationError rather than run wrongly."""
-    clock = clock or SystemClock()
+    with ExitStack() as undo:
+        ttp = _build(directory, settings, clock or SystemClock(), undo)
+        undo.pop_all()  # it is whole: from here on its `close` lets go
+    return ttp
+
+
+def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -> TTP:
+    head = HeadFile(directory / HEAD)
+    undo.callback(head.close)
     keys = load_keys(directory, settings.name, settings.log, clock.now())
     engine = open_engine(database_url(directory, settings))
+    undo.callback(engine.dispose)
     upgrade(engine)
     store, bell = SqlStore(engine), Bell()
     escrow = Escrow(directory, SqlEpochRows(engine))
     escrow.upkeep(clock.now())
     ledger = Ledger(settings.log, lambda checkpoint: sign_checkpoint(checkpoint, keys.checkpoint))
-    sequencer = Sequencer(store, ledger, clock, bell.ring)
+    sequencer = Sequencer(store, ledger, head, clock, bell.ring)
     sequencer.open()
     signer = Signer(keys.nrd, [keys.identity.nrd_certificate])
     desk = Desk(keys.identity, keys.root, signer, escrow, store, ledger, sequencer, clock)
@@ -89,7 +103,7 @@ def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TT
     upkeep.start()
     stopping = asyncio.Event()
     app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings))
-    return TTP(app, desk, directory_desk, keys, stopping, upkeep, engine)
+    return TTP(app, desk, directory_desk, keys, stopping, upkeep, engine, head)
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ def _application(parts: _Parts) -> Starlette:
     size.set_function(lambda: parts.desk.ledger.tree.size)
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(parts.directory, parts.record)
-    ledger = LedgerRoutes(parts.desk.ledger)
+    ledger = LedgerRoutes(parts.desk.ledger, parts.desk.store)
     status = _StatusRoutes(parts.desk.sequencer, registry)
     handlers: dict[e.Endpoint, Handler] = {
         e.TTP_RECORD: directory.ttp,

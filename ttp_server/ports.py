@@ -127,6 +127,9 @@ class Reading(Protocol):
     def newest_checkpoint(self) -> tuple[int, bytes] | None:
         """Return size and note of the newest stored checkpoint."""
 
+    def checkpoint(self, size: int) -> bytes | None:
+        """Return the note of the checkpoint over `size` entries."""
+
 
 class Transaction(Reading, Protocol):
     """A write transaction. It holds the writer's lock from its begin to its end; all or nothing is kept."""
@@ -172,6 +175,16 @@ class Store(Protocol):
         """Write under the writer's lock; commit at the end, roll back on an exception."""
 
 
+class Head(Protocol):
+    """Where the newest published checkpoint is kept outside the database."""
+
+    def newest(self) -> bytes | None:
+        """Return the note that was published last, None before the first."""
+
+    def remember(self, note: bytes) -> None:
+        """Keep a note that is about to be published."""
+
+
 @dataclass(frozen=True, slots=True)
 class EpochRow:
     """One escrow epoch as it is stored: kind and octets of its public key, and when the private one was destroyed."""
@@ -201,6 +214,9 @@ class EscrowCustody(Protocol):
 
     def epochs(self) -> tuple[EscrowEpoch, ...]:
         """Return the epochs that are offered."""
+
+    def epoch(self, number: int) -> EscrowEpoch | None:
+        """Return an epoch that was ever offered, also when its private key is destroyed."""
 
     def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
         """Open E_T with the key that M names. Raises EvidenceFault, or OurFault if that key is gone."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared.commands.files import read_secret, sync_directory, write_secret
 from shared.crypto.keys import HPKE_KINDS, HpkePrivateKey, HpkePublicKey, decode_private, encode_private, generate_hpke
-from shared.errors import OurFault
+from shared.errors import ConfigurationError, OurFault
 from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
@@ -33,11 +33,16 @@ class Escrow:
         self._rows = rows
         self._lock = threading.Lock()
         self._private: dict[int, HpkePrivateKey] = {}
+        self._known: dict[int, EscrowEpoch] = {}
         self._offered: tuple[EscrowEpoch, ...] = ()
 
     def epochs(self) -> tuple[EscrowEpoch, ...]:
         """Return the epochs that are offered."""
         return self._offered
+
+    def epoch(self, number: int) -> EscrowEpoch | None:
+        """Return an epoch that was ever offered, also when its private key is destroyed."""
+        return self._known.get(number)
 
     def upkeep(self, now: int) -> None:
         """Make what will be needed, destroy what isn't, load the rest. Safe to repeat, and after a crash."""
@@ -48,11 +53,13 @@ class Escrow:
             for row in self._rows.all():
                 if row.destroyed is None and now >= row.open_until + GRACE:
                     self._destroy(row, now)
-            live = [row for row in self._rows.all() if row.destroyed is None]
-            self._private = {row.epoch: self._load(row.epoch) for row in live}
-            self._offered = tuple(
-                EscrowEpoch(row.epoch, HpkePublicKey(row.kind, row.public), row.open_until) for row in live
-            )
+            rows = self._rows.all()
+            live = [row.epoch for row in rows if row.destroyed is None]
+            self._private = {row.epoch: self._load(row) for row in rows if row.destroyed is None}
+            self._known = {
+                row.epoch: EscrowEpoch(row.epoch, HpkePublicKey(row.kind, row.public), row.open_until) for row in rows
+            }
+            self._offered = tuple(self._known[number] for number in live)
 
     def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
         """Open E_T with the key that M names. Raises EvidenceFault, or OurFault if that key is gone."""
@@ -77,8 +84,13 @@ class Escrow:
             self._shred(path)
         self._rows.destroyed(row.epoch, now)
 
-    def _load(self, number: int) -> HpkePrivateKey:
-        return decode_private(read_secret(self._file(number), MAX_KEY))
+    def _load(self, row: EpochRow) -> HpkePrivateKey:
+        path = self._file(row.epoch)
+        key = decode_private(read_secret(path, MAX_KEY))
+        if (key.public.kind, key.public.raw) != (row.kind, row.public):
+            # With another key every honest escrow would seem not to open, and its sender a cheat.
+            raise ConfigurationError(f"{path} isn't the key that is offered as epoch {row.epoch}; restore that one")
+        return key
 
     def _file(self, number: int) -> Path:
         return self._keys / f"escrow-{number}.key"

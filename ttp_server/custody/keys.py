@@ -55,13 +55,16 @@ def make_keys(directory: Path) -> dict[Purpose, SigningKey]:
     return made
 
 
-def check_certificates(directory: Path, certificates: requests.Certificates, root: TrustRoot, at: int) -> None:
+def check_certificates(
+    directory: Path, certificates: requests.Certificates, root: TrustRoot, at: int
+) -> requests.VerifiedCertificates:
     """Require that the CA certified exactly the keys in this directory. Raises ConfigurationError, EvidenceFault."""
     verified = requests.verify_certificates(certificates, root, at)
     for purpose, certificate in verified.leaves.items():
         own = key_id(_load(directory, purpose).public_key())
         if certificate.key_id != own:
             raise ConfigurationError(f"the certificate for {purpose.value} isn't for the key in {directory}")
+    return verified
 
 
 def load_keys(directory: Path, name: str, log: str, at: int) -> Keys:
@@ -70,7 +73,13 @@ def load_keys(directory: Path, name: str, log: str, at: int) -> Keys:
         raise ConfigurationError(f"{directory} has no certificates: run `secmtp ttp certify FILE --dir {directory}`")
     root = TrustRoot.from_pem(read_bounded(directory / ROOT, MAX_ROOT))
     certificates = requests.decode_certificates(read_bounded(directory / CERTIFICATES, requests.MAX_FILE))
-    check_certificates(directory, certificates, root, at)
+    certified = check_certificates(directory, certificates, root, at).leaves
+    if name not in certified[Purpose.NRD].names or certified[Purpose.LEDGER].origin != log:
+        # Tokens under a name that isn't certified would look good here and be refused by everybody else.
+        raise ConfigurationError(
+            f"the settings name the TTP {name!r} and its ledger {log!r}, the certificates are for "
+            f"{', '.join(certified[Purpose.NRD].names)} and {certified[Purpose.LEDGER].origin}"
+        )
     nrd, checkpoint = _load(directory, Purpose.NRD), _load(directory, Purpose.LEDGER)
     if not isinstance(nrd, Ed25519PrivateKey) or not isinstance(checkpoint, Ed25519PrivateKey):
         raise ConfigurationError("the NRD key and the checkpoint key must be Ed25519")

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from shared.api.endpoints import JSON_TYPE, NOTE_TYPE
 from shared.encoding import base64url
 from shared.errors import Malformed
-from ttp_server.routes.http import Call
-from ttp_server.services.ledger import Ledger
+from ttp_server.ports import Store
+from ttp_server.routes.http import Call, in_thread
+from ttp_server.services.ledger import Ledger, proof_at
 
 MAX_NUMBER = 2**53
 
@@ -18,8 +19,9 @@ MAX_NUMBER = 2**53
 class LedgerRoutes:
     """Routes that anybody may ask; every answer is from one snapshot (ledger.md L5)."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger = ledger
+        self._store = store
 
     async def checkpoint(self, call: Call) -> Response:
         """The newest signed checkpoint."""
@@ -27,8 +29,11 @@ class LedgerRoutes:
 
     async def inclusion(self, call: Call) -> Response:
         """A tlog-proof of an entry."""
-        size = call.number("size", MAX_NUMBER, MAX_NUMBER)
-        proof = self._ledger.proof(_number(call, "index"), None if size == MAX_NUMBER else size)
+        index, size = _number(call, "index"), call.number("size", MAX_NUMBER, MAX_NUMBER)
+        if size == MAX_NUMBER:
+            proof = self._ledger.proof(index)
+        else:
+            proof = await in_thread(proof_at, self._ledger, self._store, index, size)
         return Response(proof, headers={"Content-Type": NOTE_TYPE})
 
     async def consistency(self, call: Call) -> Response:

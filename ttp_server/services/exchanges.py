@@ -14,7 +14,7 @@ from shared.api.messages import CompleteRequest, StatusRequest
 from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.crypto.keys import SigningKey
 from shared.encoding.address import domain_of
-from shared.errors import ConfigurationError, EvidenceFault, Forbidden, NotFound
+from shared.errors import ConfigurationError, EvidenceFault, Forbidden, NotFound, OurFault
 from shared.evidence import bundle as bundles
 from shared.evidence import manifest as manifests
 from shared.evidence import tokens
@@ -108,7 +108,14 @@ def complete(desk: Desk, request: CompleteRequest) -> Bundle:
     _check_names(desk, manifest)  # T2
     now = desk.clock.now()
     nro, nrr = _verified(desk, request, now)  # T3
-    escrow = desk.custody.open(manifest, request.escrow)  # T4, T5
+    try:
+        escrow = desk.custody.open(manifest, request.escrow)  # T4, T5
+    except OurFault:
+        if now < manifest.core.expires:
+            raise
+        # The key may be destroyed by now; that the exchange has expired needs none.
+        expired = _Status(desk, StatusRequest(manifest, request.nro), nro, now, desk.clock.random(32))
+        return desk.bundle(desk.sequencer.submit(expired))
     proposal = _Complete(desk, request, nro, nrr, now, escrow, desk.clock.random(32))
     return desk.bundle(desk.sequencer.submit(proposal))  # T6 to T9
 
@@ -295,10 +302,10 @@ def _check_names(desk: Desk, manifest: Manifest) -> None:
         ("ttp.checkpoint-key", ttp_named.checkpoint_key, own.checkpoint_key),
     ):
         require(found == expected, name, f"M names {_shown(found)}, this TTP is {_shown(expected)}")
-    offered = {epoch.epoch: epoch for epoch in desk.custody.epochs()}
-    epoch = offered.get(ttp_named.epoch)
+    # Also one whose key is destroyed: `status` needs no key, and to `complete` its loss is our fault, not M's.
+    epoch = desk.custody.epoch(ttp_named.epoch)
     known = epoch is not None and epoch.key.key_id == ttp_named.escrow_key
-    require(known, "ttp.epoch", f"M names an escrow key of epoch {ttp_named.epoch} that this TTP doesn't offer")
+    require(known, "ttp.epoch", f"M names an escrow key of epoch {ttp_named.epoch} that this TTP never offered")
     late = epoch is not None and manifest.core.expires > epoch.open_until
     require(not late, "ttp.epoch", "M expires after its epoch has closed")
 

@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger.merkle import leaf_hash
-from ttp_server.ports import Clock, Store, StoredEntry, Transaction, TransactionLost
+from ttp_server.ports import Clock, Head, Store, StoredEntry, Transaction, TransactionLost
 from ttp_server.services.ledger import Ledger
 
 BATCH = 64
@@ -65,9 +65,10 @@ class Sequencer:
     """Single writer of one ledger."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, clock: Clock, committed: Callable[[], None] = lambda: None
+        self, store: Store, ledger: Ledger, head: Head, clock: Clock, committed: Callable[[], None] = lambda: None
     ) -> None:
         self._store = store
+        self._head = head
         self._ledger = ledger
         self._clock = clock
         self._committed = committed
@@ -81,7 +82,7 @@ class Sequencer:
     def open(self) -> None:
         """Load and check the ledger, sign what was committed without a checkpoint, start writing (L8)."""
         with self._store.reading() as stored:
-            self._ledger.load(stored)
+            self._ledger.load(stored, self._head.newest())
         self._sign_tree()
         self._thread.start()
 
@@ -226,6 +227,7 @@ class Sequencer:
         snapshot = self._ledger.sign()
         with self._store.writing() as transaction:
             transaction.put_checkpoint(snapshot.size, snapshot.note)
+        self._head.remember(snapshot.note)
         self._ledger.publish(snapshot)
 
     def _fail(self, batch: list[_Item], error: SecMTPError) -> None:

@@ -29,7 +29,8 @@ def upgrade(engine: Engine, revision: str = HEAD) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(files("migrations") / "ttp"))
-    with engine.connect() as connection:
+    # Writing: two that start at once do it one after the other; without, the second would be refused at once.
+    with engine.execution_options(writing=True).connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         connection.commit()

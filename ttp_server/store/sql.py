@@ -112,6 +112,11 @@ class SqlReading:
         row = self._first(select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1))
         return None if row is None else (row["size"], row["note"])
 
+    def checkpoint(self, size: int) -> bytes | None:
+        """Return the note of the checkpoint over `size` entries."""
+        found: bytes | None = self._connection.scalar(select(t.checkpoints.c.note).where(t.checkpoints.c.size == size))
+        return found
+
     def _exchange(self, row: RowMapping) -> StoredExchange:
         query = select(t.feed.c.domain).where(t.feed.c.exchange == row["exchange"]).order_by(t.feed.c.cursor)
         members = {name: row[name] for name in t.exchanges.c.keys()}  # noqa: SIM118  (columns aren't a dict)
@@ -214,19 +219,20 @@ class SqlStore:
     @contextmanager
     def reading(self) -> Iterator[SqlReading]:
         """Read one consistent state."""
-        with _database_errors(), self._engine.connect() as connection, connection.begin():
+        with database_errors(), self._engine.connect() as connection, connection.begin():
             yield SqlReading(connection)
 
     @contextmanager
     def writing(self) -> Iterator[SqlTransaction]:
         """Write under the writer's lock; commit at the end, roll back on an exception."""
         engine = self._engine.execution_options(writing=True)
-        with _database_errors(), engine.connect() as connection, connection.begin():
+        with database_errors(), engine.connect() as connection, connection.begin():
             yield SqlTransaction(connection)
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
+    """Turn what the database raises into Unavailable."""
     try:
         yield
     except DBAPIError as error:
