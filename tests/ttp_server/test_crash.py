@@ -161,7 +161,7 @@ class TestOneFault:
     def test_error(
         self, world: Served, b: NodeClient, place: Any, fault: Fault, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After an error at any place, the disk's or our own, the writer goes on, and asking again gives the outcome."""
+        """After an error at any place, the disk's or our own, the writer goes on; asking again gives the outcome."""
         first, second, third = (world.exchange(name) for name in (b"first", b"second", b"third"))
         assert b.complete(first).status_code == 200
         seen = checkpoint(world)
