@@ -117,6 +117,18 @@ def test_the_senders_key_counts_too(world: Served, b: NodeClient) -> None:
     assert b.complete(later).status_code == 403
 
 
+def test_a_stolen_hpke_key(world: Served, b: NodeClient) -> None:
+    """A revoked HPKE key stops look-ups and what was made after it; what was made before is traded for ever."""
+    bob = world.parties.bob
+    before, after = world.exchange(b"letter", created=NOW - 60), world.exchange(b"later", created=NOW)
+    assert b.look_up(bob.address).status_code == 200
+    assert b.revoke(bob.address, bob.hpke.key_id, world.parties.b).status_code == 201
+    assert b.look_up(bob.address).status_code == 404
+    assert b.complete(after).status_code == 403
+    world.clock.time = NOW + NOTICE
+    verify_bundle(bundles.decode(b.complete(before).content), world.trust)
+
+
 def test_what_was_traded_stays_traded(world: Served, b: NodeClient) -> None:
     """A revocation after the trade changes nothing: the same NRD is handed out for ever."""
     exchange = world.exchange(b"letter", created=NOW - 60)

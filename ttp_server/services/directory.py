@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shared.api.messages import Listing
 from shared.crypto import signing
 from shared.crypto.certificates import TrustRoot
+from shared.crypto.keys import decode_public
 from shared.encoding.address import domain_of, normal_address
 from shared.encoding.labels import H
 from shared.errors import Conflict, Forbidden, NotFound
@@ -130,7 +131,9 @@ def _bound(binding: Binding, index: int) -> BoundKeys:
 
 
 def _is_revoked(stored: Reading, binding: BoundKeys) -> bool:
-    return stored.revocation(binding.address, binding.receipt_key) is not None
+    """Whether a new exchange must not be made with this binding. It was verified when it was published."""
+    hpke = decode_public(signing.parse(binding.token, signing.BINDING).fields().take("hpke"))
+    return any(stored.revocation(binding.address, key) for key in (binding.receipt_key, hpke.key_id))
 
 
 def _issued(record: str) -> int:

@@ -190,9 +190,13 @@ class _Complete:
 
     def _key_states(self, transaction: Transaction, time: int) -> tuple[KeyState, KeyState]:
         core = self.manifest.core
-        origin = _revocation_state(transaction.revocation(core.sender.address, core.sender.origin_key), core, time)
-        receipt = transaction.revocation(core.recipient.address, core.recipient.receipt_key)
-        return origin, _revocation_state(receipt, core, time)
+        sender, recipient = core.sender, core.recipient
+        origin = _revocation_state(transaction.revocation(sender.address, sender.origin_key), core, time)
+        receipt = _revocation_state(transaction.revocation(recipient.address, recipient.receipt_key), core, time)
+        # No evidence rests on the HPKE key, so it only stops what was made after its revocation: whoever stole
+        # it would read what the TTP trades.
+        _stop_new(transaction.revocation(recipient.address, recipient.hpke_key), core)
+        return origin, receipt
 
     def _completed(
         self, transaction: Transaction, place: LedgerPlace, share: bytes, keys: tuple[KeyState, KeyState]
@@ -287,9 +291,13 @@ def _revocation_state(revoked: Revoked | None, core: Core, time: int) -> KeyStat
         return KeyState()
     if time >= revoked.effective:
         raise Forbidden("a key of this exchange is revoked, and the notice has passed", code="key-revoked")
-    if core.created >= revoked.time:
-        raise Forbidden("a key of this exchange was revoked before M was created", code="key-revoked")
+    _stop_new(revoked, core)
     return KeyState(revoked.effective)
+
+
+def _stop_new(revoked: Revoked | None, core: Core) -> None:
+    if revoked is not None and core.created >= revoked.time:
+        raise Forbidden("a key of this exchange was revoked before M was created", code="key-revoked")
 
 
 def _check_names(desk: Desk, manifest: Manifest) -> None:
