@@ -19,9 +19,10 @@ from shared.crypto.keys import HYBRID, HpkePrivateKey, generate_ed25519, generat
 from shared.crypto.signing import token_digest
 from shared.encoding import base64url
 from shared.encoding.address import domain_of, normal_address
-from shared.errors import ConfigurationError, EvidenceFault, NotFound, PeerFault
-from shared.evidence.binding import BindingContent, sign_binding, verify_binding
+from shared.errors import ConfigurationError, EvidenceFault, Malformed, NotFound, PeerFault
+from shared.evidence.binding import BindingContent, sign_binding
 from shared.evidence.records import DomainRecord, sign_domain
+from shared.evidence.verification import require
 
 DAY = 24 * 3600
 SIGN_AGAIN = 3 * DAY
@@ -111,14 +112,12 @@ def publish(registry: Registry, ttp: TTP, tell: Events) -> None:
 
 
 def _sign_anew(registry: Registry, ttp: TTP, refused: OwnBinding) -> None:
-    """Sign a binding that continues the one that the TTP has, if that one is this domain's own and fits better."""
+    """Sign a binding that continues the one that the TTP has, however old, if that one is this domain's own."""
     try:
-        listed: bytes | None = verify_binding(
-            ttp.look_up(refused.address).binding, registry.root, registry.now()
-        ).digest
+        listed: bytes | None = _own_digest(registry, ttp.look_up(refused.address).binding, refused.address)
     except NotFound:
         listed = None
-    except EvidenceFault:
+    except (Malformed, EvidenceFault):
         return
     too_old = registry.now() - refused.issued >= SIGN_AGAIN
     named = signing.parse(refused.compact, signing.BINDING).payload.get("predecessor")
@@ -127,6 +126,14 @@ def _sign_anew(registry: Registry, ttp: TTP, refused: OwnBinding) -> None:
     with registry.store.transaction() as unit:
         keys = {key.use: key for key in unit.users.keys(refused.address)}
         unit.users.set_binding(_binding(registry, refused.address, keys, listed))
+
+
+def _own_digest(registry: Registry, compact: str, address: str) -> bytes:
+    """Return the digest of a binding that this domain signed for the address. Raises Malformed, EvidenceFault."""
+    token = signing.parse(compact, signing.BINDING)
+    signing.check_signature(token, registry.key.public_key(), "binding.signature")
+    require(token.payload.get("address") == address, "binding.address", f"listed for {address}, and another's")
+    return token.digest
 
 
 def publish_domains(registry: Registry, ttp: TTP, record: DomainRecord) -> None:

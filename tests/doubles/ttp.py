@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
 from shared.crypto.keys import HYBRID
 from shared.crypto.shares import Shares
+from shared.crypto.signing import token_digest
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.evidence.binding import verify_binding
 from shared.evidence.bundle import Bundle
@@ -76,7 +77,7 @@ class DoubleTTP:
         current = self.bindings.get(binding.address)
         if current == token:
             return
-        expected = None if current is None else verify_binding(current, self.root.trust, self.now()).digest
+        expected = None if current is None else token_digest(current)
         if binding.predecessor != expected:
             raise Conflict("it doesn't name the current one")
         self.bindings[binding.address] = token
