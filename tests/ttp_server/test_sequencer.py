@@ -38,10 +38,12 @@ def until(look: Callable[[], Any], what: str) -> None:
         threading.Event().wait(0.002)
 
 
-def waits(go: threading.Event) -> Callable[[], None]:
-    """Something that waits for a signal."""
+def waits(go: threading.Event, begun: threading.Event | None = None) -> Callable[[], None]:
+    """Something that says that it has begun, and waits for a signal."""
 
     def wait() -> None:
+        if begun is not None:
+            begun.set()
         assert go.wait(10), "the test never went on"
 
     return wait
@@ -171,10 +173,10 @@ class TestFailure:
 class TestBatch:
     def submit_together(self, world: Served, *proposals: Proposes) -> list[Any]:
         """Submit proposals so that the writer takes them in one batch; return answers and errors."""
-        sequencer, go = world.ttp.desk.sequencer, threading.Event()
+        sequencer, go, begun = world.ttp.desk.sequencer, threading.Event(), threading.Event()
         with ThreadPoolExecutor(len(proposals) + 1) as pool:
-            held = pool.submit(sequencer.submit, Proposes("held", waits(go)))
-            until(lambda: sequencer._queue.qsize() == 0 and not held.done(), "the writer to be busy")
+            held = pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
+            assert begun.wait(10), "the writer never began"
             asked = []
             for number, proposal in enumerate(proposals, 1):
                 asked.append(pool.submit(sequencer.submit, proposal))
@@ -203,12 +205,12 @@ class TestBatch:
 
     def test_the_same_exchange_twice_in_a_batch(self, world: Served, b: NodeClient) -> None:
         """The second proposal about an exchange in one batch is answered with the first one's token."""
-        exchange, go = world.exchange(b"letter"), threading.Event()
+        exchange, go, begun = world.exchange(b"letter"), threading.Event(), threading.Event()
         before = world.ttp.desk.ledger.tree.size
         sequencer = world.ttp.desk.sequencer
         with ThreadPoolExecutor(3) as pool:
-            held = pool.submit(sequencer.submit, Proposes("held", waits(go)))
-            until(lambda: sequencer._queue.qsize() == 0 and not held.done(), "the writer to be busy")
+            held = pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
+            assert begun.wait(10), "the writer never began"
             asked = [pool.submit(b.complete, exchange) for _ in range(2)]
             until(lambda: sequencer._queue.qsize() == 2, "both to wait")
             go.set()
@@ -219,10 +221,10 @@ class TestBatch:
     def test_a_full_queue_turns_away(self, world: Served, b: NodeClient) -> None:
         """When the queue is full a request is answered 503 at once instead of waiting."""
         exchange = world.exchange(b"letter")
-        sequencer, go = world.ttp.desk.sequencer, threading.Event()
+        sequencer, go, begun = world.ttp.desk.sequencer, threading.Event(), threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            held = pool.submit(sequencer.submit, Proposes("held", waits(go)))
-            until(lambda: sequencer._queue.qsize() == 0 and not held.done(), "the writer to be busy")
+            held = pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
+            assert begun.wait(10), "the writer never began"
             sequencer._queue.maxsize = 1
             sequencer._queue.put_nowait(_Item(Proposes("waits")))
             assert b.complete(exchange).status_code == 503
