@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from shared.crypto.issuance import Validity, issue_domain_ca
 from shared.crypto.keys import key_id
 from shared.crypto.signing import token_digest
 from shared.errors import Conflict
-from shared.evidence.binding import verify_binding
+from shared.evidence.binding import BindingContent, sign_binding, verify_binding
 from shared.evidence.records import DomainRecord, sign_domain, verify_domain
 from shared.ledger import entry as entries
 from shared.ledger.entry import BindingEntry, RevocationEntry, body_digest
@@ -147,6 +148,55 @@ class TestBinding:
         with pytest.raises(Conflict, match="Unicode form"):
             sequencer.submit(_PutBinding(replace(bound, address=decomposed, digest=bytes(31) + b"2"), bytes(32)))
         assert size(world) == 1
+
+
+def flipped(token: str) -> str:
+    """The token with the first character of its signature changed."""
+    place = token.rindex(".") + 1
+    return token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+
+
+def bound(world: Served, **changed: object) -> str:
+    """Sign a binding of Bob with members changed."""
+    bob, authority = world.parties.bob, world.parties.b
+    content = BindingContent(
+        bob.address, bob.origin_chain[0], bob.receipt_chain[0], bob.hpke.public, "on_delivery", NOW, None
+    )
+    return sign_binding(replace(content, **changed), authority.key, authority.certificate)  # type: ignore[arg-type]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("path", "made", "step"),
+        [
+            ("bindings", lambda w: flipped(bound(w)), "binding.signature"),
+            ("bindings", lambda w: bound(w, issued=NOW + 301), "binding.age"),
+            ("bindings", lambda w: bound(w, address="Bob@b.example"), "binding.address"),
+            ("bindings", lambda w: bound(w, address="bob@B.example"), "binding.syntax"),
+            ("bindings", lambda w: bound(w, origin=w.parties.bob.receipt_chain[0]), "certificate.purpose"),
+            ("bindings", lambda w: bound(w, receipt=w.parties.bob.origin_chain[0]), "certificate.purpose"),
+            ("bindings", lambda w: bound(w, receipt=w.parties.alice.receipt_chain[0]), "certificate.chain"),
+            ("bindings", lambda w: record_of(w.parties.b, w.parties.bob), "binding.syntax"),
+            ("domains", bound, "domain.syntax"),
+            ("domains", lambda w: flipped(record_of(w.parties.b, w.parties.bob)), "domain.signature"),
+            ("revocations", bound, "revocation.syntax"),
+            ("revocations", lambda w: "no token", "revocation.syntax"),
+        ],
+    )
+    def test_by_step(self, world: Served, b: NodeClient, path: str, made: Callable[[Served], str], step: str) -> None:
+        """A record that isn't good in every part is refused by the name of its step, and nothing is published."""
+        answer = b.post_signed(f"/v1/{path}", made(world))
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["step"] == step
+        assert size(world) == 0
+        assert b.look_up(world.parties.bob.address).status_code == 404
+
+    def test_domain_record_by_another_ca(self, world: Served, b: NodeClient) -> None:
+        """Another domain's CA can't make a record for a domain, though the domain's own node hands it in."""
+        record = DomainRecord("b.example", "localhost", 25, world.parties.bob.hpke.public, ("online",), NOW)
+        authority = world.parties.a
+        answer = b.post_signed("/v1/domains", sign_domain(record, authority.key, authority.certificate))
+        assert (answer.status_code, answer.json()["step"]) == (422, "domain.name")
 
 
 class TestDomainRecord:
