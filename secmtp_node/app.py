@@ -29,7 +29,7 @@ from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners, client_context, server_context
 from secmtp_node.smtp.message import read_message
 from secmtp_node.smtp.ports import CertifiedPeer, MailService, PeerService
-from secmtp_node.smtp.protocol import Listening
+from secmtp_node.smtp.session import Listening
 from secmtp_node.smtp.spool import Spool
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox

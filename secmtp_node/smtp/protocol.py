@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,55 +17,22 @@ from aiosmtpd.smtp import SMTP, TLSSetupException
 from secmtp_node.ports.services import Login
 from secmtp_node.smtp import replies as r
 from secmtp_node.smtp.address import parse_mailbox, parse_parameters, split_path
+from secmtp_node.smtp.credentials import MECHANISMS, credentials
 from secmtp_node.smtp.data import DataReader
-from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.lines import BareLineEnd, Input, LineTooLong
 from secmtp_node.smtp.message import Loop
-from secmtp_node.smtp.ports import CertifiedPeer, MailService, PeerService
+from secmtp_node.smtp.ports import CertifiedPeer, PeerService
 from secmtp_node.smtp.replies import Reply
-from secmtp_node.smtp.spool import Spool, SpoolFile
+from secmtp_node.smtp.session import Closing, Listening, Transaction, parameter_refusal
+from secmtp_node.smtp.spool import SpoolFile
 from shared.errors import Malformed, SecMTPError, Unauthenticated
 
 COMMAND = 512
 LOGIN_LINE = 12288  # RFC 4954 §4
-MECHANISMS = ("PLAIN", "LOGIN")
 FAILED_PAUSE = 1.0
 LINGER = 5.0  # how long a client may take to read the last reply
 OVER = 2  # how many times the size bound is read and dropped before the connection is closed
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Listening:
-    """What all connections of one listener share. `peers` or `mail` is set, never both."""
-
-    hostname: str
-    home: str
-    spool: Spool
-    limits: Limits
-    guard: Guard
-    failed: Callable[[str, BaseException], None]
-    mail: MailService | None = None
-    peers: PeerService | None = None
-    require_tls: bool = True
-    require_login: bool = True
-
-
-@dataclass
-class Transaction:
-    """One mail transaction."""
-
-    sender: str
-    smtputf8: bool
-    recipients: list[str] = field(default_factory=list)
-
-
-class Closing(Exception):
-    """The connection is to be closed after this reply."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.text)
-        self.reply = reply
 
 
 class SmtpConnection(SMTP):
@@ -224,7 +189,7 @@ class SmtpConnection(SMTP):
             await self._refuse(refusal or r.UNKNOWN_COMMAND)
             return
         try:
-            address, password = await self._credentials(mechanism.upper(), initial)
+            address, password = await credentials(mechanism.upper(), initial, self._challenge)
         except Malformed as error:
             await self._refuse(r.CANCELLED if error.code == "cancelled" else r.BAD_BASE64)
             return
@@ -248,15 +213,6 @@ class SmtpConnection(SMTP):
         if self._l.guard.blocked(self._address, self.loop.time()):
             return r.LOGIN_BLOCKED
         return None
-
-    async def _credentials(self, mechanism: str, initial: str) -> tuple[str, str]:
-        if mechanism == "LOGIN":
-            name = _text(initial) if initial else _text(await self._challenge("Username:"))
-            return name, _text(await self._challenge("Password:"))
-        parts = _text(initial or await self._challenge("")).split("\0")
-        if len(parts) != 3:
-            raise Malformed("PLAIN is authorization identity, NUL, name, NUL, password (RFC 4616)")
-        return parts[1], parts[2]
 
     async def _challenge(self, prompt: str) -> str:
         await self.push("334 " + base64.b64encode(prompt.encode("ascii")).decode("ascii"))
@@ -294,7 +250,7 @@ class SmtpConnection(SMTP):
             parameters = parse_parameters(rest)
         except Malformed as error:
             return r.BAD_SYNTAX.saying(error.message)
-        refusal = self._parameter_refusal(parameters)
+        refusal = parameter_refusal(parameters, self._l.limits.octets)
         if refusal is not None:
             return refusal
         smtputf8 = "SMTPUTF8" in parameters
@@ -309,24 +265,6 @@ class SmtpConnection(SMTP):
         except SecMTPError as error:
             return r.of_error(error)
         self._transaction = Transaction(sender, smtputf8)
-        return None
-
-    def _parameter_refusal(self, parameters: dict[str, str]) -> Reply | None:
-        for keyword, value in parameters.items():
-            match keyword:
-                case "SIZE" if value.isdigit() and len(value) <= 20:
-                    if int(value) > self._l.limits.octets:
-                        return r.TOO_LARGE
-                case "BODY" if value.upper() in {"7BIT", "8BITMIME"}:
-                    continue
-                case "SMTPUTF8" if not value:
-                    continue
-                case "AUTH" if value:
-                    continue
-                case "SIZE" | "BODY" | "SMTPUTF8" | "AUTH":
-                    return r.BAD_SYNTAX.saying(f"the parameter {keyword} has a wrong value")
-                case _:
-                    return r.UNKNOWN_PARAMETER.saying(f"the parameter {keyword[:40]} isn't known here")
         return None
 
     async def _rcpt(self, argument: str) -> None:
@@ -475,10 +413,3 @@ class SmtpConnection(SMTP):
     def _close(self) -> None:
         if self.transport is not None:
             self.transport.close()
-
-
-def _text(coded: str) -> str:
-    try:
-        return base64.b64decode("" if coded == "=" else coded, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError) as error:
-        raise Malformed("that isn't base64 of UTF-8") from error

@@ -19,7 +19,7 @@ from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners, server_context
 from secmtp_node.smtp.message import read_message
 from secmtp_node.smtp.ports import CertifiedPeer
-from secmtp_node.smtp.protocol import Listening
+from secmtp_node.smtp.session import Listening
 from secmtp_node.smtp.spool import Spool
 from shared.crypto import issuance
 from shared.crypto.certificates import Purpose

@@ -175,7 +175,7 @@ class TestBatch:
         """Submit proposals so that the writer takes them in one batch; return answers and errors."""
         sequencer, go, begun = world.ttp.desk.sequencer, threading.Event(), threading.Event()
         with ThreadPoolExecutor(len(proposals) + 1) as pool:
-            held = pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
+            pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
             assert begun.wait(10), "the writer never began"
             asked = []
             for number, proposal in enumerate(proposals, 1):
@@ -209,7 +209,7 @@ class TestBatch:
         before = world.ttp.desk.ledger.tree.size
         sequencer = world.ttp.desk.sequencer
         with ThreadPoolExecutor(3) as pool:
-            held = pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
+            pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
             assert begun.wait(10), "the writer never began"
             asked = [pool.submit(b.complete, exchange) for _ in range(2)]
             until(lambda: sequencer._queue.qsize() == 2, "both to wait")

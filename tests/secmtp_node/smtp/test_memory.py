@@ -19,7 +19,7 @@ import hashlib, json, pathlib, sys, time
 from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners
 from secmtp_node.smtp.message import read_message
-from secmtp_node.smtp.protocol import Listening
+from secmtp_node.smtp.session import Listening
 from secmtp_node.smtp.spool import Spool
 
 held = []
