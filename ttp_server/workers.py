@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import structlog
 
-from shared.errors import SecMTPError
-
 UPKEEP = 3600.0
 END = 5.0
 
@@ -36,5 +34,5 @@ class Upkeep:
         while not self._stop.wait(self._seconds):
             try:
                 self._task()
-            except (SecMTPError, OSError) as error:
-                self._log.error("upkeep failed", error=str(error))
+            except Exception as error:  # noqa: BLE001  (a thread that ended would make no epochs any more, silently)
+                self._log.error("upkeep failed", error=str(error), exc_info=error)
