@@ -60,8 +60,8 @@ class World:
 
     def run(self, message: Path | None) -> Outcome:
         """Set up, send, wait, verify. Raises DemoFailed with the step that failed."""
-        self.set_up()
         letter = read_letter(message) if message else default_letter(self.place, SENDER, RECIPIENT, int(time.time()))
+        self.set_up()
         self._say(f"{SENDER} submits {letter.octets} octets to her node, over TLS, with her password")
         submitted = self.submit(letter, [RECIPIENT])
         return self._outcome(submitted)
