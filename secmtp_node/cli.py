@@ -15,6 +15,7 @@ users = typer.Typer(help="Users of this node.", no_args_is_help=True)
 app.add_typer(users, name="user")
 Directory = Annotated[Path, typer.Option("--dir", help="The node's directory.")]
 MAX_PASSWORD_FILE = 4096
+EXCHANGE_OCTETS = 32
 
 
 @app.command()
@@ -84,10 +85,7 @@ def evidence(
     from shared.commands.files import write_secret  # noqa: PLC0415
     from shared.evidence import bundle as bundles  # noqa: PLC0415
 
-    try:
-        name = bytes.fromhex(exchange)
-    except ValueError as error:
-        raise Malformed("an exchange id is 64 hexadecimal digits") from error
+    name = _exchange(exchange)
     engine = open_engine(database_url(directory, load(directory)))
     upgrade(engine)
     with SqlStore(engine).transaction() as unit:
@@ -96,6 +94,35 @@ def evidence(
         raise ConfigurationError("this node has no evidence of that exchange (yet)")
     write_secret(out, bundles.encode(found.bundle))
     typer.echo(f"{found.outcome}: {out}")
+
+
+@app.command()
+def fault(
+    exchange: Annotated[str, typer.Argument(help="The exchange id (hM), 64 hexadecimal digits.")],
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="A new directory for bundle and ciphertext.")],
+) -> None:
+    """Export the proof that a sender made a letter that nobody can read. It is confidential."""
+    from secmtp_node.setup import export_fault  # noqa: PLC0415
+
+    typer.echo(f"{export_fault(directory, _exchange(exchange), out)}: {out}")
+
+
+@app.command()
+def alarms(
+    directory: Directory, limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20
+) -> None:
+    """List what an operator must look at."""
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        for alarm in unit.evidence.alarms(limit):
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(alarm.time))
+            typer.echo(f"{when}  {alarm.exchange.hex() if alarm.exchange else '-'}  {alarm.kind}: {alarm.reason}")
 
 
 @users.command("add")
@@ -125,6 +152,16 @@ def list_users(directory: Directory) -> None:
     with SqlStore(engine).transaction() as unit:
         for address in unit.users.addresses():
             typer.echo(address)
+
+
+def _exchange(text: str) -> bytes:
+    try:
+        name = bytes.fromhex(text)
+    except ValueError:
+        name = b""
+    if len(name) != EXCHANGE_OCTETS:
+        raise Malformed("an exchange id is 64 hexadecimal digits")
+    return name
 
 
 def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> str:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from secmtp_node import clock
 from secmtp_node import settings as settings_module
+from secmtp_node.agents.recipient import PROOF
 from secmtp_node.agents.users import add_user as register
 from secmtp_node.app import build_registry, build_ttp, build_vault, database_url
 from secmtp_node.custody import identity as identities
@@ -18,17 +19,20 @@ from secmtp_node.custody.passwords import SALT, make_verifier
 from secmtp_node.ports.values import KeyUse
 from secmtp_node.settings import TTPAddress
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
+from secmtp_node.store.files import FileBox
 from shared.api.messages import Enrolment
-from shared.commands.files import private_directory, read_bounded, write_public
+from shared.commands.files import private_directory, read_bounded, write_public, write_secret
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.requests import NodeNames
 from shared.encoding.address import normal_domain
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, NotFound
 from shared.evidence.records import verify_ttp
 from shared.evidence.verification import require
 
 REQUEST = "request.json"
+PROOF_FILE = "proof.secmtp.json"
+CIPHERTEXT_FILE = "ciphertext"
 FREE_PORTS = (0, 0, 0)
 
 
@@ -78,6 +82,28 @@ def enrol(directory: Path, *, ttp_url: str, ttp_name: str, token: str, now: int)
     path = directory / settings_module.TTP_FILE
     path.unlink(missing_ok=True)
     write_public(path, json.dumps({"name": address.name, "url": address.url}).encode())
+
+
+def export_fault(directory: Path, exchange: bytes, out: Path) -> str:
+    """Write the proof of a sender's fault into a new directory: the bundle with openings, and the ciphertext.
+
+    Returns the step that failed. Raises NotFound when there is no such proof.
+    """
+    engine = open_engine(database_url(directory, settings_module.load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        fault, incoming = unit.evidence.find_fault(exchange), unit.incoming.find(exchange)
+    engine.dispose()
+    if fault is None or incoming is None:
+        raise NotFound("this node has no proof of a fault in that exchange")
+    master = MasterKey(directory / "keys", clock.draw)
+    private_directory(out)
+    write_secret(out / PROOF_FILE, master.open(fault.proof, PROOF, exchange))
+    # Copied octet for octet: its digest stands in the manifest, its size may be anything.
+    with (out / CIPHERTEXT_FILE).open("xb") as file:
+        for piece in FileBox(directory / "data" / "ciphertexts").read(incoming.ciphertext):
+            file.write(piece)
+    return fault.step
 
 
 def add_user(directory: Path, address: str, password: str, *, now: int) -> str:

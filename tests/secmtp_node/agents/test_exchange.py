@@ -65,7 +65,9 @@ class TestOneLetter:
         (delivered,) = world.b.mailbox(BOB).values()
         top = delivered[: -len(LETTER)].decode().split("\r\n")
         assert top[0] == "Return-Path: <alice@a.example>"
-        assert top[1].startswith("Authentication-Results: b.example; x-secmtp=pass header.from=alice@a.example")
+        assert top[1].startswith("Received: from ")
+        assert " by b.example with ESMTPS id " in top[1]
+        assert top[2].startswith("Authentication-Results: b.example; x-secmtp=pass header.from=alice@a.example")
         assert top[-2] == f"SecMTP-Exchange: {only(world).hex()}"
 
     def test_within_one_node(self, world: TwoNodes) -> None:
