@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
 from secmtp_node.agents import checks, learning
 from secmtp_node.agents.desk import Desk
@@ -221,9 +222,12 @@ def _keep_proof(desk: Desk, incoming: Incoming, held: _Held, fault: EvidenceFaul
 def _on_top(desk: Desk, incoming: Incoming, content: Iterator[bytes]) -> Iterator[bytes]:
     """Put the node's headers in front of the content; the last one marks where the content begins (smtp.md M6)."""
     core = incoming.manifest.core
+    host, peer = desk.policy.domains[0], incoming.peer.partition(",")[0]
     yield f"Return-Path: <{core.sender.address}>\r\n".encode()
+    trace = f"from {peer} by {host} with ESMTPS id {incoming.exchange.hex()[:16]}"
+    yield f"Received: {trace}; {formatdate(incoming.accepted)}\r\n".encode()
     passed = f"x-secmtp=pass header.from={core.sender.address} (mode {core.mode}, receipt level {core.recipient.level})"
-    yield f"Authentication-Results: {desk.policy.domains[0]}; {passed}\r\n".encode()
+    yield f"Authentication-Results: {host}; {passed}\r\n".encode()
     yield f"SecMTP-Exchange: {incoming.exchange.hex()}\r\n".encode()
     yield from content
 

@@ -60,7 +60,7 @@ def _place(directory: Path | None) -> Path:
     if directory.exists() and any(directory.iterdir()):
         typer.echo(f"{directory} isn't empty; name a new directory", err=True)
         raise typer.Exit(UNUSABLE)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory.resolve()
 
 

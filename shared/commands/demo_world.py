@@ -19,6 +19,7 @@ from shared.commands import ca
 from shared.commands.demo_mail import Letter, content_digest, default_letter, read_letter, submit, take_bundle
 from shared.commands.demo_processes import DemoFailed, Program, load_setup, wait_for
 from shared.commands.demo_report import Outcome
+from shared.commands.files import write_secret
 from shared.evidence import bundle as bundles
 from shared.ledger import proof as proofs
 
@@ -123,7 +124,7 @@ class World:
         delivered = self.wait_for_mail(RECIPIENT, "the letter in the recipient's Maildir")
         receipt = self.wait_for_mail(SENDER, "the receipt in the sender's Maildir")
         bundle_file = self.place / "receipt.secmtp.json"
-        bundle_file.write_bytes(take_bundle(receipt))
+        write_secret(bundle_file, take_bundle(receipt))  # with its openings it is as confidential as the letter
         bundle = bundles.decode(bundle_file.read_bytes())
         self._say("Verifying the bundle offline, in a process of its own")
         verdict = verify_in_process(bundle_file, self.root)
