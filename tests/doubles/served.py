@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import secrets
+import shutil
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -135,28 +140,35 @@ def binding_of(user: User, authority: Domain, predecessor: bytes | None = None, 
     return sign_binding(content, authority.key, authority.certificate)
 
 
+@cache
+def _template() -> tuple[Path, Parties]:
+    """Make a TTP's directory and its world once; each test serves a copy."""
+    place = Path(mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    parties, directory = Parties(), place / "ttp"
+    setup.initialise(directory, name="ttp.example", hosts=["localhost"], now=NOW)
+    request = requests.decode_request((directory / setup.REQUEST).read_bytes())
+    serials = range(100, 100 + requests.count(request))
+    issued = requests.issue(request, parties.root.issuer, list(serials), NOW)
+    (place / "root.pem").write_text(ssl.DER_cert_to_PEM_cert(parties.root.certificate))
+    write_public(place / "issued.json", requests.encode_certificates(issued))
+    setup.install_certificates(directory, place / "issued.json", place / "root.pem", now=NOW)
+    return place, parties
+
+
 class Served:
     """Everything around one TTP in a directory. `restart` serves the same directory anew."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "ttp"
         self.clock = PushedClock()
-        self.parties = Parties()
-        self._make_directory(directory)
+        template, parties = _template()
+        shutil.copytree(template, directory, dirs_exist_ok=True)
+        self.parties = copy(parties)
         self.ttp: TTP
         self.client: httpx.Client
         self._server: _Server
         self._thread: threading.Thread
-
-    def _make_directory(self, place: Path) -> None:
-        root = self.parties.root
-        setup.initialise(self.directory, name="ttp.example", hosts=["localhost"], now=self.clock.now())
-        request = requests.decode_request((self.directory / setup.REQUEST).read_bytes())
-        serials = range(100, 100 + requests.count(request))
-        issued = requests.issue(request, root.issuer, list(serials), self.clock.now())
-        (place / "root.pem").write_text(ssl.DER_cert_to_PEM_cert(root.certificate))
-        write_public(place / "issued.json", requests.encode_certificates(issued))
-        setup.install_certificates(self.directory, place / "issued.json", place / "root.pem", now=self.clock.now())
 
     def start(self) -> None:
         """Build and serve."""
