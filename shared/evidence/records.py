@@ -18,6 +18,7 @@ from shared.evidence.manifest import MODES
 from shared.evidence.verification import require, step
 
 MAX_EPOCHS = 8
+MAX_SKEW = 300
 MAX_PORT = 65535
 
 
@@ -91,6 +92,9 @@ def verify_domain(compact: str, root: TrustRoot, at: int) -> DomainRecord:
     domain_ca = verify_domain_ca(token.chain[0], root, at)
     require(record.domain in domain_ca.domains, "domain.name", f"the CA can't speak for {record.domain}")
     signing.check_signature(token, domain_ca.public_key, "domain.signature")
+    # A record from the future would stand in the way of the domain's own newer ones until then.
+    early = record.issued > at + MAX_SKEW
+    require(not early, "domain.issued", f"issued at {record.issued}, after the instant of the check ({at})")
     return record
 
 

@@ -106,6 +106,8 @@ class TestRecords:
         assert verify_domain(sign_domain(record, world.b.key, world.b.certificate), world.trust, NOW) == record
         forged = sign_domain(record, world.a.key, world.a.certificate)
         assert step_of(lambda: verify_domain(forged, world.trust, NOW)) == "domain.name"
+        early = sign_domain(replace(record, issued=NOW + 3600), world.b.key, world.b.certificate)
+        assert step_of(lambda: verify_domain(early, world.trust, NOW)) == "domain.issued"
 
     def test_ttp(self) -> None:
         """A TTP record by its NRD key offers epochs; the one that is open past expires is chosen."""
