@@ -314,6 +314,8 @@ def _check_names(desk: Desk, manifest: Manifest) -> None:
     epoch = desk.custody.epoch(ttp_named.epoch)
     known = epoch is not None and epoch.key.key_id == ttp_named.escrow_key
     require(known, "ttp.epoch", f"M names an escrow key of epoch {ttp_named.epoch} that this TTP never offered")
+    fits = epoch is not None and epoch.key.kind == manifest.core.suite.kem
+    require(fits, "ttp.epoch", f"M's suite {manifest.core.suite.name} doesn't fit the escrow key that it names")
     late = epoch is not None and manifest.core.expires > epoch.open_until
     require(not late, "ttp.epoch", "M expires after its epoch has closed")
 
