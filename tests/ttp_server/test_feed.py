@@ -152,6 +152,17 @@ class TestLongPoll:
             trade(world, b, 3)
             assert asked.result(10) == FeedPage((), 0)
 
+    def test_a_node_waits_with_few(self, world: Served, a: NodeClient) -> None:
+        """A node can't take all connections by waiting: over its bound it is answered at once."""
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(a.feed, 0, 30) for _ in range(4)]
+            until(lambda: listeners(world) == 4, "four to wait")
+            started = time.monotonic()
+            assert a.feed(0, 30) == FeedPage((), 0)
+            assert time.monotonic() - started < 10
+            world._server.should_exit = True
+            assert [one.result(10) for one in asked] == [FeedPage((), 0)] * 4
+
     def test_ends_at_shutdown(self, world: Served, a: NodeClient) -> None:
         """A TTP that is told to stop answers those who wait at once, with an empty page."""
         with ThreadPoolExecutor(1) as pool:

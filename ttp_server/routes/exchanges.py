@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from ttp_server.services.exchanges import Desk
 from ttp_server.services.feed import Bell
 
 MAX_CURSOR = 2**53
+WAITING = 4
 
 
 class ExchangeRoutes:
@@ -26,6 +28,7 @@ class ExchangeRoutes:
         self._desk = desk
         self._bell = bell
         self._stopping = stopping
+        self._waiting: Counter[tuple[str, ...]] = Counter()
 
     async def complete(self, call: Call) -> Response:
         """Trade (online.md T1 to T9)."""
@@ -57,14 +60,16 @@ class ExchangeRoutes:
         """A page of the feed; waits up to `wait` seconds for the first bundle."""
         cursor = call.number("cursor", 0, MAX_CURSOR)
         limit = max(1, call.number("limit", MAX_PAGE, MAX_PAGE))
-        end = asyncio.get_running_loop().time() + call.number("wait", 0, MAX_WAIT)
-        rung = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop, rung = asyncio.get_running_loop(), asyncio.Event()
+        seconds = call.number("wait", 0, MAX_WAIT)
+        # Each wait holds a connection. A node needs one; what is over the bound is answered without waiting.
+        end = loop.time() + (seconds if self._waiting[call.domains] < WAITING else 0)
 
         def ring() -> None:
             loop.call_soon_threadsafe(rung.set)
 
         self._bell.listen(ring)
+        self._waiting[call.domains] += 1
         try:
             while True:
                 rung.clear()  # before looking: what is committed after the look rings again
@@ -74,6 +79,7 @@ class ExchangeRoutes:
                     return Response(messages.encode_page(page), media_type=JSON_TYPE)
                 await self._wait(rung, left)
         finally:
+            self._waiting[call.domains] -= 1
             self._bell.forget(ring)
 
     async def _wait(self, rung: asyncio.Event, seconds: float) -> None:
