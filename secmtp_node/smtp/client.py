@@ -15,6 +15,35 @@ from shared.errors import Unavailable
 SECONDS = 300
 CONNECT_SECONDS = 30
 OK, GO_ON = 250, 354
+MAX_REPLY_LINES = 100
+MAX_REPLY_LINE = 4096
+
+
+class _Client(smtplib.SMTP):
+    """smtplib holds replies of any number of lines; whoever is on the way before TLS could fill the memory."""
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read one reply. Raises SMTPServerDisconnected when it is cut, no reply at all, or too long."""
+        try:
+            return self._bounded()
+        except OSError as error:
+            self.close()
+            raise smtplib.SMTPServerDisconnected(str(error)) from error
+
+    def _bounded(self) -> tuple[int, bytes]:
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection was closed")
+        if self.file is None:
+            self.file = self.sock.makefile("rb")
+        texts = []
+        for _ in range(MAX_REPLY_LINES):
+            line: bytes = self.file.readline(MAX_REPLY_LINE)
+            if not line.endswith(b"\n") or not line[:3].isdigit():
+                raise smtplib.SMTPServerDisconnected(f"expected a line of a reply, got {line[:40]!r}")
+            texts.append(line[4:].strip(b" \t\r\n"))
+            if line[3:4] != b"-":
+                return int(line[:3]), b"\n".join(texts)
+        raise smtplib.SMTPServerDisconnected(f"a reply has more than {MAX_REPLY_LINES} lines")
 
 
 class SmtpCarrier:
@@ -27,7 +56,7 @@ class SmtpCarrier:
     def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
         """Bring one envelope. Raises Unavailable for 4yz, no connection, no certificate or no reply."""
         try:
-            with smtplib.SMTP(timeout=CONNECT_SECONDS, local_hostname=self._hostname) as client:
+            with _Client(timeout=CONNECT_SECONDS, local_hostname=self._hostname) as client:
                 client.connect(peer.host, peer.port)
                 return self._converse(client, peer, envelope)
         except (OSError, smtplib.SMTPException) as error:

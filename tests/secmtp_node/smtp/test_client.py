@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,36 @@ class TestCarry:
         with pytest.raises(Unavailable):
             carrier(edge).carry(peer(edge.peer()), ENVELOPE)
         assert edge.peers.held == []
+
+
+@contextmanager
+def flooding(line: bytes) -> Iterator[int]:
+    """Listen, answer one client with a line for ever, until it goes away; gives the port."""
+
+    def flood() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(10)
+            try:
+                while True:
+                    connection.sendall(line * 1000)
+            except OSError:
+                return  # the client has had enough
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=flood)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+class TestReplies:
+    @pytest.mark.parametrize("line", [b"220-more\r\n", b"x" * 5000, b"no reply\r\n"], ids=["lines", "line", "words"])
+    def test_bounded(self, edge: Edge, line: bytes) -> None:
+        """A reply without an end, or that is none, ends the connection: nobody on the way fills our memory."""
+        with flooding(line) as port, pytest.raises(Unavailable, match="repl"):
+            carrier(edge).carry(peer(port), ENVELOPE)
 
 
 class TestStuffed:
