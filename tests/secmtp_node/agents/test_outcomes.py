@@ -125,6 +125,18 @@ class TestSendersFault:
         world.b.work()
         assert state_at(world, envelope.exchange) is RecipientState.DELIVERED
 
+    def test_damaged_row(self, world: TwoNodes) -> None:
+        """A wrapped key that was damaged in our own database is no fault of the sender's either."""
+        envelope = Crafted(world).envelope()
+        world.b.accept(envelope)
+        with world.b._engine.begin() as connection:
+            connection.execute(text("UPDATE incoming SET wrapped_key = :k"), {"k": secrets.token_bytes(48)})
+        world.b.work()
+        assert state_at(world, envelope.exchange) is RecipientState.HAVE
+        assert world.b.mailbox(BOB) == {}
+        with world.b.store.transaction() as unit:
+            assert unit.evidence.find_fault(envelope.exchange) is None
+
     def test_another_trust_root(self, world: TwoNodes) -> None:
         """Evidence that doesn't verify any more, since the operator changed the root, blames no sender."""
         envelope = Crafted(world).envelope()
