@@ -88,9 +88,17 @@ def _visible(fields: list[bytes]) -> frozenset[str]:
     """Return addresses in To and Cc as far as they can be read: who isn't found is treated as blind."""
     values = [field.partition(b":")[2].decode("utf-8", "replace") for field in fields if _VISIBLE.match(field)]
     found = set()
-    for _name, address in getaddresses([" ".join(value.split()) for value in values]):
-        try:
-            found.add(normal_address(address))
-        except Malformed:
-            continue
+    for value in values:
+        for address in _addresses(" ".join(value.split())):
+            try:
+                found.add(normal_address(address))
+            except Malformed:
+                continue
     return frozenset(found)
+
+
+def _addresses(value: str) -> list[str]:
+    try:
+        return [address for _name, address in getaddresses([value])]
+    except RecursionError:  # comments or groups nested by the thousand: nobody's list of recipients
+        return []

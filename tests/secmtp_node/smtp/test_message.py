@@ -194,3 +194,13 @@ class TestVisible:
     def test_unreadable(self, tmp_path: Path, field: bytes) -> None:
         """An address that can't be read is nobody's, and no reason to refuse the message."""
         assert not any("b.example" in address for address in read(tmp_path, field + BODY).visible)
+
+
+class TestHostileLists:
+    @pytest.mark.parametrize("value", [b"(" * 20_000, b"a:" * 20_000], ids=["comments", "groups"])
+    def test_nesting(self, tmp_path: Path, value: bytes) -> None:
+        """A list nested beyond reason is content like any other, and names nobody; other fields still do."""
+        octets = b"To: " + value + b"\r\nCc: bob@b.example\r\n" + BODY
+        message = read(tmp_path, octets)
+        assert message.visible == frozenset({"bob@b.example"})
+        assert b"".join(message.content()) == octets
