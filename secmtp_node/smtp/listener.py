@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from secmtp_node.smtp.protocol import SmtpConnection
+from secmtp_node.smtp.protocol import WORK, SmtpConnection
 from secmtp_node.smtp.session import Listening
 
 THREADS = 32
 START = 30.0
 END = 8.0
+GRACE = 5.0  # for what the application is at when a stop comes
+REPLYING = 0.1  # for its reply to leave
 Result = TypeVar("Result")
 
 
@@ -66,6 +68,7 @@ class Listeners:
         async def stop() -> None:
             for server in self._servers:
                 server.close()
+            await _ended()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
@@ -79,6 +82,17 @@ class Listeners:
 
     def _run(self, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+
+async def _ended() -> None:
+    """Wait in bounds until the application is at nothing, so that clients hear of what was committed."""
+    until = asyncio.get_running_loop().time() + GRACE
+    while working := [task for task in asyncio.all_tasks() if task.get_name() == WORK]:
+        left = until - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        await asyncio.wait(working, timeout=left)
+        await asyncio.sleep(REPLYING)
 
 
 def server_context(certificate: bytes, key: Path, clients: Path | None = None) -> ssl.SSLContext:

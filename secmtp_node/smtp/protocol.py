@@ -30,6 +30,7 @@ from shared.errors import Malformed, SecMTPError, Unauthenticated
 COMMAND = 512
 LOGIN_LINE = 12288  # RFC 4954 §4
 FAILED_PAUSE = 1.0
+WORK = "smtp application"  # the name of tasks that a stop waits for
 LINGER = 5.0  # how long a client may take to read the last reply
 OVER = 2  # how many times the size bound is read and dropped before the connection is closed
 Answer = TypeVar("Answer")
@@ -387,7 +388,7 @@ class SmtpConnection(SMTP):
 
     async def _in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Run the application in a thread. A client that goes away doesn't stop it half-way."""
-        work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+        work = asyncio.create_task(asyncio.to_thread(function, *arguments), name=WORK)
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever waits
         self._under_way = work
         self._reset_timeout(self._l.limits.service + self._l.limits.idle)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 
 import pytest
 
 from secmtp_node.smtp import protocol
+from secmtp_node.smtp.listener import Listeners
 from shared.errors import Unavailable
 from tests.doubles.listening import Dialog, Edge, until
 
@@ -271,3 +273,22 @@ class TestCommit:
             assert dialog.reply().startswith("451 4.3.0 ")
         edge.mail.gate.set()
         until(lambda: len(edge.mail.held) == 1)
+
+    def test_stop(self, edge: Edge) -> None:
+        """A stop during a commit waits for it, and the client gets its 250: it has no reason to send again."""
+        edge.mail.gate.clear()
+        stopping = threading.Thread(target=edge.listeners.close)
+        with Dialog(edge.plain()) as dialog:
+            dialog.open()
+            dialog.begin()
+            dialog.send(LETTER + b".\r\n")
+            assert edge.mail.entered.wait(10)
+            stopping.start()
+            assert dialog.silent(0.2)
+            edge.mail.gate.set()
+            assert dialog.reply().startswith("250 ")
+            assert ended(dialog) == ""
+        stopping.join(10)
+        assert not stopping.is_alive()
+        assert [held.octets for held in edge.mail.held] == [LETTER]
+        edge.listeners = Listeners()
