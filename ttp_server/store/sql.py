@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select
+from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,6 +17,16 @@ from ttp_server.store import tables as t
 
 PAGE = 1000
 
+# What every trade runs, built once: to build a statement and to find its compiled form costs more than to run it.
+_EXCHANGE = select(t.exchanges).where(t.exchanges.c.exchange == bindparam("exchange"))
+_REVOCATION = select(t.revocations.c.time, t.revocations.c.effective).where(
+    t.revocations.c.key == bindparam("key"), t.revocations.c.address == bindparam("address")
+)
+_NODE = select(t.nodes).where(t.nodes.c.key_id == bindparam("key_id"))
+_LAST_TIME = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
+_LEAF_HASHES = select(t.entries.c.leaf_hash).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index)
+_PUT_ENTRY, _PUT_EXCHANGE, _PUT_PLACE = t.entries.insert(), t.exchanges.insert(), t.feed.insert()
+
 
 class SqlReading:
     """Reads on one connection, so in one transaction."""
@@ -26,13 +36,12 @@ class SqlReading:
 
     def exchange(self, exchange: bytes) -> StoredExchange | None:
         """Return the row of hM, None while it has no outcome."""
-        row = self._first(select(t.exchanges).where(t.exchanges.c.exchange == exchange))
+        row = self._first(_EXCHANGE, exchange=exchange)
         return None if row is None else self._exchange(row)
 
     def revocation(self, address: str, key: bytes) -> Revoked | None:
         """Return the first revocation of an address's key."""
-        known = t.revocations.c
-        row = self._first(select(t.revocations).where(known.key == key, known.address == address))
+        row = self._first(_REVOCATION, key=key, address=address)
         return None if row is None else Revoked(row["time"], row["effective"])
 
     def binding(self, address: str) -> BoundKeys | None:
@@ -61,7 +70,7 @@ class SqlReading:
 
     def node(self, key_id: bytes) -> Node | None:
         """Return an enrolled node."""
-        row = self._first(select(t.nodes).where(t.nodes.c.key_id == key_id))
+        row = self._first(_NODE, key_id=key_id)
         return None if row is None else Node(row["key_id"], tuple(json.loads(row["domains"])))
 
     def feed(self, domains: Sequence[str], after: int, below: int, limit: int) -> list[FeedItem]:
@@ -84,8 +93,7 @@ class SqlReading:
 
     def last_time(self) -> int:
         """Return the ledger time of the newest entry, 0 in an empty ledger."""
-        query = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
-        return self._connection.scalar(query) or 0
+        return self._connection.scalar(_LAST_TIME) or 0
 
     def size(self) -> int:
         """Return the number of entries."""
@@ -93,8 +101,7 @@ class SqlReading:
 
     def leaf_hashes(self, start: int) -> Iterable[bytes]:
         """Yield leaf hashes in order from an index on."""
-        query = select(t.entries.c.leaf_hash).where(t.entries.c.index >= start).order_by(t.entries.c.index)
-        yield from self._connection.scalars(query)
+        yield from self._connection.scalars(_LEAF_HASHES, {"start": start})
 
     def entries(self) -> Iterable[StoredEntry]:
         """Yield all entries in order, a page at a time."""
@@ -122,8 +129,8 @@ class SqlReading:
         members = {name: row[name] for name in t.exchanges.c.keys()}  # noqa: SIM118  (columns aren't a dict)
         return StoredExchange(**members, domains=tuple(self._connection.scalars(query)))
 
-    def _first(self, query: object) -> RowMapping | None:
-        return self._connection.execute(query).mappings().first()  # type: ignore[call-overload,no-any-return]
+    def _first(self, query: Executable, **values: object) -> RowMapping | None:
+        return self._connection.execute(query, values).mappings().first()
 
 
 class SqlTransaction(SqlReading):
@@ -144,14 +151,14 @@ class SqlTransaction(SqlReading):
 
     def put_entry(self, entry: StoredEntry) -> None:
         """Append a ledger entry."""
-        self._connection.execute(t.entries.insert().values({name: getattr(entry, name) for name in entry.__slots__}))
+        self._connection.execute(_PUT_ENTRY, {name: getattr(entry, name) for name in entry.__slots__})
 
     def put_exchange(self, exchange: StoredExchange) -> None:
         """Write the row of hM and its places in the feeds. Fails if there is one."""
         members = {name: getattr(exchange, name) for name in exchange.__slots__ if name != "domains"}
-        self._connection.execute(t.exchanges.insert().values(members))
-        for domain in exchange.domains:
-            self._connection.execute(t.feed.insert().values(domain=domain, exchange=exchange.exchange))
+        self._connection.execute(_PUT_EXCHANGE, members)
+        places = [{"domain": domain, "exchange": exchange.exchange} for domain in exchange.domains]
+        self._connection.execute(_PUT_PLACE, places)
 
     def put_binding(self, binding: BoundKeys, folded: str) -> None:
         """Write a binding and its keys."""
@@ -215,6 +222,7 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._writing = engine.execution_options(writing=True)
 
     @contextmanager
     def reading(self) -> Iterator[SqlReading]:
@@ -225,8 +233,7 @@ class SqlStore:
     @contextmanager
     def writing(self) -> Iterator[SqlTransaction]:
         """Write under the writer's lock; commit at the end, roll back on an exception."""
-        engine = self._engine.execution_options(writing=True)
-        with database_errors(), engine.connect() as connection, connection.begin():
+        with database_errors(), self._writing.connect() as connection, connection.begin():
             yield SqlTransaction(connection)
 
 
