@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -36,7 +37,7 @@ from secmtp_node.store.files import FileBox
 from secmtp_node.store.lock import DirectoryLock
 from secmtp_node.ttp_client import Asker, HttpTTP
 from secmtp_node.workers import Workers, sequence
-from shared.crypto.certificates import Purpose, verify_chain
+from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain
 from shared.errors import NotFound, SecMTPError, Unauthenticated
 from shared.evidence.records import DomainRecord
 
@@ -62,10 +63,12 @@ class Node:
     def close(self) -> None:
         """Stop taking mail, then stop working."""
         self.workers.stop()
-        self.listeners.close()
-        self.ttp.close()  # ends the long poll
-        self.workers.join()
-        self.lock.release()
+        try:
+            self.listeners.close()
+        finally:
+            self.ttp.close()  # ends the long poll
+            self.workers.join()
+            self.lock.release()
 
 
 def database_url(directory: Path, settings: Settings) -> str:
@@ -144,7 +147,7 @@ def _desk(directory: Path, settings: Settings, identity: Identity, store: SqlSto
         passwords=ScramPasswords(master.fingerprint),
         book=AddressBook(ttp, store, identity.root, clock.now),
         ttps={ttp.name: ttp},
-        carrier=SmtpCarrier(context, settings.domains[0]),
+        carrier=SmtpCarrier(context, settings.domains[0], partial(_node_certificate, identity.root)),
         mailboxes=Maildirs(mail_directory(directory, settings)),
         reports=MailReports(settings.domains[0]),
         node_key=identity.hpke,
@@ -262,8 +265,7 @@ class Peers:
 
     def admit(self, certificate: bytes) -> CertifiedPeer:
         """Check that a client certificate is a node's."""
-        verified = verify_chain([certificate], self.desk.root, {Purpose.NODE}, clock.now())
-        return CertifiedPeer(verified.names, certificate)
+        return CertifiedPeer(_node_certificate(self.desk.root, certificate).names, certificate)
 
     def check_recipient(self, address: str) -> None:
         """Only users of this node."""
@@ -279,6 +281,11 @@ class Peers:
             reader.exchange, reader.head, ciphertext, sender_address, recipient_address, ", ".join(peer.names)
         )
         return recipient.accept(self.desk, arrived)
+
+
+def _node_certificate(root: TrustRoot, certificate: bytes) -> VerifiedCertificate:
+    """Check that a certificate is a node's. Raises EvidenceFault."""
+    return verify_chain([certificate], root, {Purpose.NODE}, clock.now())
 
 
 def _proven(login: Login | None) -> Login:

@@ -56,9 +56,6 @@ class OutgoingExchanges(Protocol):
     def move(self, exchange: bytes, state: sender.State, reply: str | None = None) -> None:
         """Set the state, and what the peer replied unless None."""
 
-    def overdue(self, now: int, limit: int) -> Sequence[bytes]:
-        """Return exchanges that wait for evidence although `expires` has passed."""
-
 
 class IncomingExchanges(Protocol):
     """The recipient's side."""
@@ -71,9 +68,6 @@ class IncomingExchanges(Protocol):
 
     def move(self, exchange: bytes, state: recipient.State) -> None:
         """Set the state."""
-
-    def open_ones(self, limit: int) -> Sequence[bytes]:
-        """Return exchanges that are SIGNED or HAVE."""
 
 
 class Jobs(Protocol):

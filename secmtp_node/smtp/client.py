@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from secmtp_node.ports.services import Envelope, Peer, Rejected, Stored
 from secmtp_node.smtp import envelope as envelopes
 from secmtp_node.smtp.address import format_path
 from secmtp_node.smtp.envelope import Outer
-from shared.errors import Unavailable
+from shared.errors import EvidenceFault, Unavailable
 
 SECONDS = 300
 CONNECT_SECONDS = 30
@@ -49,9 +49,11 @@ class _Client(smtplib.SMTP):
 class SmtpCarrier:
     """Brings envelopes over SMTP with STARTTLS. The peer must be certified for the recipient's mail domain."""
 
-    def __init__(self, context: ssl.SSLContext, hostname: str) -> None:
+    def __init__(self, context: ssl.SSLContext, hostname: str, admit: Callable[[bytes], object]) -> None:
+        """`admit` checks the purpose of the peer's certificate (DER), which TLS doesn't: raises EvidenceFault."""
         self._context = context
         self._hostname = hostname
+        self._admit = admit
 
     def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
         """Bring one envelope. Raises Unavailable for 4yz, no connection, no certificate or no reply."""
@@ -67,9 +69,8 @@ class SmtpCarrier:
         # smtplib takes the name for TLS from here: the mail domain that the peer must be certified for.
         client._host = peer.domain  # type: ignore[attr-defined]  # noqa: SLF001
         client.starttls(context=self._context)
+        self._check_peer(client, peer)
         client.ehlo()
-        if client.sock is not None:
-            client.sock.settimeout(SECONDS)
         sender, recipient = format_path(envelope.sender), format_path(envelope.recipient)
         utf8 = "" if (sender + recipient).isascii() else " SMTPUTF8"
         client.command_encoding = "utf-8" if utf8 else "ascii"
@@ -86,6 +87,16 @@ class SmtpCarrier:
         if code != OK:
             return _refused(code, text)
         return Stored(_line(code, text))
+
+    def _check_peer(self, client: smtplib.SMTP, peer: Peer) -> None:
+        """Nothing is said to who isn't certified as a node, whatever else the root certified it as (smtp.md M8)."""
+        if not isinstance(client.sock, ssl.SSLSocket):
+            raise smtplib.SMTPServerDisconnected("the connection was closed")
+        client.sock.settimeout(SECONDS)
+        try:
+            self._admit(client.sock.getpeercert(binary_form=True) or b"")
+        except EvidenceFault as error:
+            raise Unavailable(f"the node of {peer.domain} isn't certified as one: {error.message}") from error
 
 
 def _send(client: smtplib.SMTP, envelope: Envelope) -> None:

@@ -71,12 +71,6 @@ class SqlOutgoing:
             values["reply"] = reply
         self._connection.execute(t.outgoing.update().where(t.outgoing.c.exchange == exchange).values(values))
 
-    def overdue(self, now: int, limit: int) -> Sequence[bytes]:
-        """Return exchanges that wait for evidence although `expires` has passed."""
-        waiting = [sender.State.QUEUED.value, sender.State.SENT.value]
-        query = select(t.outgoing.c.exchange).where(t.outgoing.c.state.in_(waiting), t.outgoing.c.expires <= now)
-        return list(self._connection.scalars(query.limit(limit)))
-
 
 class SqlIncoming:
     """The recipient's side."""
@@ -98,12 +92,6 @@ class SqlIncoming:
         """Set the state."""
         change = t.incoming.update().where(t.incoming.c.exchange == exchange).values(state=state.value)
         self._connection.execute(change)
-
-    def open_ones(self, limit: int) -> Sequence[bytes]:
-        """Return exchanges that are SIGNED or HAVE."""
-        states = [recipient.State.SIGNED.value, recipient.State.HAVE.value]
-        query = select(t.incoming.c.exchange).where(t.incoming.c.state.in_(states)).limit(limit)
-        return list(self._connection.scalars(query))
 
 
 class SqlJobs:

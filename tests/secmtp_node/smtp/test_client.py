@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,10 +30,20 @@ ENVELOPE = Envelope(
 )
 
 
-def carrier(edge: Edge) -> SmtpCarrier:
+def anybody(certificate: bytes) -> None:
+    """Admit whoever TLS let through."""
+
+
+def nobody(certificate: bytes) -> None:
+    """Admit no purpose at all."""
+    assert certificate
+    raise EvidenceFault("certificate.purpose", "certified for ttp, expected node")
+
+
+def carrier(edge: Edge, admit: Callable[[bytes], None] = anybody) -> SmtpCarrier:
     """Return the carrier of the node of a.example."""
     context = client_context(*edge.certified.node("a.example"), edge.certified.root_file)
-    return SmtpCarrier(context, "a.example")
+    return SmtpCarrier(context, "a.example", admit)
 
 
 def peer(port: int, domain: str = "example.net") -> Peer:
@@ -52,6 +62,12 @@ class TestCarry:
         assert (reader.exchange, reader.head) == (ENVELOPE.exchange, b"head")
         assert b"".join(reader.ciphertext()) == CIPHERTEXT
         assert (held.sender, held.recipients) == ("alice@a.example", ("bob@example.net",))
+
+    def test_other_purpose(self, edge: Edge) -> None:
+        """Who has the right name but isn't certified as a node gets nothing."""
+        with pytest.raises(Unavailable, match="isn't certified as one"):
+            carrier(edge, nobody).carry(peer(edge.peer()), ENVELOPE)
+        assert edge.peers.held == []
 
     def test_other_domain(self, edge: Edge) -> None:
         """A node that isn't certified for the recipient's mail domain gets nothing."""
