@@ -114,6 +114,8 @@ def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     upgrade(engine)
     store, ttp = SqlStore(engine), build_ttp(identity, address)
     desk = _desk(directory, settings, identity, store, ttp)
+    with store.transaction() as unit:
+        unit.jobs.recover(clock.now())  # the lock says that no other process works on them
     registry = build_registry(directory, settings, identity, store)
     spool = Spool(directory / "data" / "spool")
     spool.sweep()

@@ -79,6 +79,9 @@ class Jobs(Protocol):
     def take(self, now: int, lease: int) -> Job | None:
         """Take the job that is due longest, hide it from others for `lease` seconds and count the attempt."""
 
+    def recover(self, now: int) -> None:
+        """Make every job due that was tried before: at start, whoever took it is dead. Trying early is harmless."""
+
     def postpone(self, job: Job, due: int, reason: str) -> None:
         """Have a taken job done again at `due`."""
 

@@ -120,6 +120,11 @@ class SqlJobs:
         self._set(job.task, job.exchange, due=now + lease, attempts=job.attempts + 1)
         return job
 
+    def recover(self, now: int) -> None:
+        """Make every job due that was tried before: at start, whoever took it is dead. Trying early is harmless."""
+        tried = (t.jobs.c.attempts > 0, t.jobs.c.due > now)
+        self._connection.execute(t.jobs.update().where(*tried).values(due=now))
+
     def postpone(self, job: Job, due: int, reason: str) -> None:
         """Have a taken job done again at `due`."""
         self._set(job.task, job.exchange, due=due, reason=reason[:500])

@@ -179,6 +179,18 @@ class TestJobs:
         assert second is not None
         assert (first.attempts, second.attempts) == (0, 1)
 
+    def test_recovered(self, store: SqlStore) -> None:
+        """At start what a killed process took is due at once; what nobody tried yet keeps its time."""
+        with store.transaction() as unit:
+            unit.jobs.add(Task.CARRY, ONE, 10)
+            unit.jobs.add(Task.STATUS, TWO, 500)
+            assert unit.jobs.take(10, 900) is not None
+            unit.jobs.recover(11)
+            again = unit.jobs.take(11, 900)
+            assert again is not None
+            assert (again.task, again.exchange, again.attempts) == (Task.CARRY, ONE, 1)
+            assert unit.jobs.take(499, 900) is None
+
     def test_added_again(self, store: SqlStore) -> None:
         """A job that is there becomes due earlier, never later, and is one job."""
         with store.transaction() as unit:
