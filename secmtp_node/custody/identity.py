@@ -65,6 +65,8 @@ def make_keys(keys: Path) -> dict[str, SigningKey]:
 def check_certificates(directory: Path, certificates: requests.Certificates, root: TrustRoot, at: int) -> None:
     """Require that the CA certified exactly the keys in this directory. Raises ConfigurationError, EvidenceFault."""
     verified = requests.verify_certificates(certificates, root, at)
+    if not {Purpose.NODE, Purpose.NODE_REQUEST} <= verified.leaves.keys():
+        raise ConfigurationError("these certificates aren't for a node: take what the CA made of this node's request")
     certified = {
         TLS: verified.leaves[Purpose.NODE].key_id,
         REQUEST: verified.leaves[Purpose.NODE_REQUEST].key_id,
