@@ -49,4 +49,4 @@ def pause_after(desk: Desk, attempts: int) -> int:
     """Return the pause before the next attempt: doubling, bounded, and not the same for everybody."""
     policy = desk.policy
     longest = min(policy.longest_pause, policy.first_pause << min(attempts, 20))
-    return max(1, longest * (128 + desk.draw(1)[0]) // 256)
+    return max(1, longest * (256 + desk.draw(1)[0]) // 512)
