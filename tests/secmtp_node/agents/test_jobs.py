@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ import pytest
 from secmtp_node.agents import jobs
 from secmtp_node.agents.desk import Policy
 from secmtp_node.agents.jobs import pause_after
+from shared.api.messages import CompleteRequest
 from shared.errors import Unavailable
+from shared.evidence.bundle import Bundle
 from tests.doubles.nodes import TwoNodes, content_of
 from tests.doubles.parties import LETTER
 
@@ -86,8 +89,15 @@ class TestAtOnce:
         assert len(world.a.exchanges()) == 1
         assert len(world.a.cipher_files()) == 1
 
-    def test_workers(self, world: TwoNodes) -> None:
+    def test_workers(self, world: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> None:
         """Several workers on either side carry, trade and deliver each of many letters once."""
+        real, one_writer = world.ttp.complete, threading.Lock()
+
+        def complete(request: CompleteRequest) -> Bundle:
+            with one_writer:  # as the TTP's sequencer; the ledger of the double is for one thread
+                return real(request)
+
+        monkeypatch.setattr(world.ttp, "complete", complete)
         letters = [LETTER + f"{number}\r\n".encode() for number in range(8)]
         for letter in letters:
             world.a.submit(ALICE, [BOB], letter)
