@@ -82,8 +82,8 @@ def evidence(
     from secmtp_node.app import database_url  # noqa: PLC0415
     from secmtp_node.settings import load  # noqa: PLC0415
     from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
-    from shared.commands.files import write_secret  # noqa: PLC0415
     from shared.evidence import bundle as bundles  # noqa: PLC0415
+    from shared.programs.files import write_secret  # noqa: PLC0415
 
     name = _exchange(exchange)
     engine = open_engine(database_url(directory, load(directory)))
@@ -168,6 +168,6 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> str:
     if file is None:
         asked: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
         return asked
-    from shared.commands.files import read_bounded  # noqa: PLC0415
+    from shared.programs.files import read_bounded  # noqa: PLC0415
 
     return read_bounded(file, MAX_PASSWORD_FILE).decode("utf-8").rstrip("\r\n")

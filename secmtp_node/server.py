@@ -9,10 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-import structlog
-
 from secmtp_node.app import build
 from secmtp_node.settings import Settings, TTPAddress
+from shared.programs.log import configure_log
 
 LOOK = 0.5
 
@@ -20,6 +19,7 @@ LOOK = 0.5
 def serve(directory: Path, settings: Settings, address: TTPAddress) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Prints one line of JSON when it listens."""
     configure_log()
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's own would repeat what connections say
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -31,17 +31,3 @@ def serve(directory: Path, settings: Settings, address: TTPAddress) -> int:
             break
     node.close()
     return 1 if node.workers.died.is_set() else 0
-
-
-def configure_log() -> None:
-    """Log JSON lines to standard error. aiosmtpd's own log would repeat what connections say: it is off."""
-    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -21,7 +21,6 @@ from secmtp_node.settings import TTPAddress
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
 from shared.api.messages import Enrolment
-from shared.commands.files import private_directory, read_bounded, write_public, write_secret
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.requests import NodeNames
@@ -29,6 +28,7 @@ from shared.encoding.address import normal_domain
 from shared.errors import ConfigurationError, NotFound
 from shared.evidence.records import verify_ttp
 from shared.evidence.verification import require
+from shared.programs.files import private_directory, read_bounded, write_public, write_secret
 
 REQUEST = "request.json"
 PROOF_FILE = "proof.secmtp.json"

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 from socket import socket
 
-import structlog
 import uvicorn
 import uvloop
 from cryptography import x509
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.crypto.certificates import Purpose
+from shared.programs.log import configure_log
 from ttp_server.app import TTP, build
 from ttp_server.custody.keys import key_file
 from ttp_server.settings import Settings
@@ -37,19 +37,6 @@ def serve(directory: Path, settings: Settings) -> None:
     # SIGTERM would then end the process before the writer is closed.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     uvloop.run(_serve(directory, settings))
-
-
-def configure_log() -> None:
-    """Log JSON lines to standard error."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 async def _serve(directory: Path, settings: Settings) -> None:

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import ConfigurationError
+from shared.programs.settings import read_settings
 
 FILE = "ttp.toml"
 NOTICE = 72 * 3600
@@ -37,16 +37,7 @@ class Settings(BaseSettings):
 
 def load(directory: Path) -> Settings:
     """Read the settings of a directory. Raises ConfigurationError naming each key that is wrong."""
-    path = directory / FILE
-    if not path.is_file():
-        raise ConfigurationError(f"{path} is missing: run `secmtp ttp init --dir {directory}`")
-    try:
-        return Settings(**{**TomlConfigSettingsSource(Settings, path)(), **EnvSettingsSource(Settings)()})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigurationError(f"{path}: {wrong}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path} isn't TOML: {error}") from error
+    return read_settings(Settings, directory / FILE, f"secmtp ttp init --dir {directory}")
 
 
 def render(name: str, hosts: list[str], port: int) -> str:

@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.commands.files import private_directory, read_bounded, write_public
 from shared.crypto import requests
 from shared.crypto.certificates import TrustRoot
 from shared.crypto.requests import TTPNames
 from shared.encoding import base64url
 from shared.encoding.address import normal_domain
 from shared.errors import ConfigurationError
+from shared.programs.files import private_directory, read_bounded, write_public
 from ttp_server import settings as settings_module
 from ttp_server.app import database_url
 from ttp_server.custody.escrow import Escrow

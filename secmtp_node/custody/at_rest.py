@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from shared.commands.files import read_secret, write_secret
 from shared.encoding.labels import frame
 from shared.errors import ConfigurationError
+from shared.programs.files import read_secret, write_secret
 
 KEY = 32
 NONCE = 12

@@ -8,7 +8,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.commands.files import read_bounded, read_secret, write_secret
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedDomainCA
 from shared.crypto.keys import (
@@ -27,6 +26,7 @@ from shared.crypto.keys import (
     key_id,
 )
 from shared.errors import ConfigurationError
+from shared.programs.files import read_bounded, read_secret, write_secret
 
 TLS, REQUEST, DOMAIN_CA = "tls", "request", "domain-ca"
 KINDS = {TLS: P256, REQUEST: ED25519, DOMAIN_CA: P256}

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from secmtp_node.ports.services import Delivery
-from shared.commands.files import private_directory, sync_directory
 from shared.encoding.labels import H
 from shared.errors import Unavailable
+from shared.programs.files import private_directory, sync_directory
 
 _SAFE = re.compile(r"[A-Za-z0-9@._+=\-]{1,200}")
 _NAME = re.compile(r"[0-9a-f]{64}(?:\.[a-z]+)?")

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from shared.commands.files import private_directory, sync_directory
+from shared.programs.files import private_directory, sync_directory
 
 SUFFIX = ".incoming"
 

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from secmtp_node.ports.values import StoredFile
-from shared.commands.files import private_directory, sync_directory
 from shared.encoding.labels import BlobDigest
 from shared.errors import Unavailable
+from shared.programs.files import private_directory, sync_directory
 
 PIECE = 64 * 1024
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from cryptography import x509
 
-from shared.commands import files
 from shared.crypto import issuance, requests
 from shared.crypto.issuance import Issuer, Validity
 from shared.crypto.keys import encode_signing, generate_p256, key_id
@@ -23,6 +22,7 @@ from shared.crypto.paths import TrustRoot
 from shared.crypto.requests import DOMAIN_CA, CertificateRequest, Certificates, VerifiedCertificates
 from shared.encoding import base64url, canonical
 from shared.errors import ConfigurationError, Malformed
+from shared.programs import files
 
 CERTIFICATE = "root.pem"
 KEY = "root.key"

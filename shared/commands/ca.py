@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from shared.commands import authority, files
+from shared.commands import authority
 from shared.commands.authority import init_authority, issue_from_file
 from shared.crypto import requests
 from shared.crypto.keys import key_id
@@ -24,6 +24,7 @@ from shared.crypto.paths import CHAIN, TrustRoot, authority_key
 from shared.crypto.requests import DOMAIN_CA, CertificateRequest, Certificates
 from shared.encoding import canonical
 from shared.errors import ConfigurationError
+from shared.programs import files
 
 __all__ = ["app", "init_authority", "issue_from_file"]
 

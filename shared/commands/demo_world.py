@@ -19,9 +19,9 @@ from shared.commands import ca
 from shared.commands.demo_mail import Letter, content_digest, default_letter, read_letter, submit, take_bundle
 from shared.commands.demo_processes import DemoFailed, Program, load_setup, wait_for
 from shared.commands.demo_report import Outcome
-from shared.commands.files import write_secret
 from shared.evidence import bundle as bundles
 from shared.ledger import proof as proofs
+from shared.programs.files import write_secret
 
 TTP_NAME = "ttp.example"
 SENDER, RECIPIENT = "alice@a.example", "bob@b.example"

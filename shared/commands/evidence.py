@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.commands.files import read_bounded
 from shared.crypto.certificates import TrustRoot
 from shared.crypto.stream import CHUNK
 from shared.errors import EvidenceFault, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.receipt import NoTrade, Receipt, verify_bundle, verify_content, verify_no_trade
+from shared.programs.files import read_bounded
 
 app = typer.Typer(help="Verify and show evidence, offline.", no_args_is_help=True)
 

@@ -31,11 +31,11 @@ from secmtp_node.store import tables
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
 from secmtp_node.store.unit import SqlUnit
-from shared.commands.files import private_directory
 from shared.crypto.certificates import verify_domain_ca
 from shared.crypto.keys import HYBRID, HpkePrivateKey, generate_hpke
 from shared.errors import SecMTPError, Unavailable
 from shared.evidence.records import DomainRecord
+from shared.programs.files import private_directory
 from tests.doubles.parties import NOW, Domain, Root
 from tests.doubles.ttp import DoubleTTP
 

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from shared.api import messages
 from shared.api.authorization import Request, authorize
 from shared.api.messages import CompleteRequest, Enrolment, StatusRequest
-from shared.commands.files import write_public
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.keys import HpkePublicKey
@@ -35,10 +34,12 @@ from shared.evidence.composition import Secrets, compose
 from shared.evidence.manifest import NamedTTP
 from shared.evidence.records import DomainRecord, sign_domain, verify_ttp
 from shared.evidence.revocation import Revocation, sign_revocation
+from shared.programs.files import write_public
+from shared.programs.log import configure_log
 from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
 from ttp_server import setup
 from ttp_server.app import TTP, build
-from ttp_server.server import _Server, configuration, configure_log
+from ttp_server.server import _Server, configuration
 from ttp_server.settings import load
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from shared.commands.files import private_directory
 from shared.crypto.keys import HPKE_KINDS, decode_private
 from shared.errors import ConfigurationError, OurFault
 from shared.evidence import bundle as bundles
 from shared.evidence.receipt import verify_bundle, verify_no_trade
+from shared.programs.files import private_directory
 from tests.doubles.parties import NOW
 from tests.doubles.served import NodeClient, Served
 from ttp_server.custody.escrow import DAY, GRACE, OPEN_FOR, RENEW_BEFORE, Escrow

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from shared.errors import Unavailable
-from ttp_server.server import configure_log
+from shared.programs.log import configure_log
 from ttp_server.workers import Upkeep
 
 

@@ -10,12 +10,12 @@ import os
 import threading
 from pathlib import Path
 
-from shared.commands.files import read_secret, sync_directory, write_secret
 from shared.crypto.keys import HPKE_KINDS, HpkePrivateKey, HpkePublicKey, decode_private, encode_private, generate_hpke
 from shared.errors import ConfigurationError, OurFault
 from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
+from shared.programs.files import read_secret, sync_directory, write_secret
 from ttp_server.ports import EpochRow, EpochRows
 
 DAY = 24 * 3600

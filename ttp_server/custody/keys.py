@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.commands.files import read_bounded, read_secret, write_secret
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.keys import (
@@ -21,6 +20,7 @@ from shared.crypto.keys import (
     key_id,
 )
 from shared.errors import ConfigurationError
+from shared.programs.files import read_bounded, read_secret, write_secret
 from ttp_server.ports import Identity
 
 MAX_KEY = 8 * 1024

@@ -16,8 +16,8 @@ from secmtp_node.custody import passwords
 from secmtp_node.custody.at_rest import MasterKey, make_master_key
 from secmtp_node.custody.passwords import ITERATIONS, ScramPasswords, make_verifier
 from secmtp_node.ports.values import KeyUse, UserKey
-from shared.commands.files import private_directory
 from shared.errors import ConfigurationError, Forbidden, Malformed, OurFault, SecMTPError
+from shared.programs.files import private_directory
 from tests.doubles.crafted import ALICE, BOB, Crafted
 from tests.doubles.nodes import PASSWORD, TwoNodes
 from tests.doubles.parties import LETTER

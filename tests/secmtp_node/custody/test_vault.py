@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secmtp_node.custody.at_rest import MasterKey, make_master_key
 from secmtp_node.custody.vault import KeyVault
 from secmtp_node.ports.values import KeyUse, UserKey
-from shared.commands.files import private_directory
 from shared.crypto.keys import generate_hpke
 from shared.errors import ConfigurationError, Forbidden, OurFault
+from shared.programs.files import private_directory
 
 ALICE = "alice@a.example"
 CLIENT_KEY = b"\x07" * 32

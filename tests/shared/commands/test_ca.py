@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from shared.commands import authority, ca, files
+from shared.commands import authority, ca
 from shared.commands.authority import certified_before, open_authority, read_record, read_request
 from shared.commands.ca import init_authority, issue_from_file
 from shared.crypto import requests
@@ -20,6 +20,7 @@ from shared.crypto.keys import SigningKey, generate_ed25519, generate_p256, key_
 from shared.crypto.requests import NodeNames, TTPNames, decode_certificates, make_request, verify_certificates
 from shared.encoding import base64url
 from shared.errors import ConfigurationError, EvidenceFault, Malformed, SecMTPError
+from shared.programs import files
 
 NOW = int(time.time())  # the commands read the clock
 PASSPHRASE = "correct horse"

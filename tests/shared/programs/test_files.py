@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.commands import files
-from shared.commands.files import append_lines, private_directory, read_bounded, read_secret, write_public, write_secret
 from shared.errors import ConfigurationError
+from shared.programs import files
+from shared.programs.files import append_lines, private_directory, read_bounded, read_secret, write_public, write_secret
 
 
 def mode(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Files that commands read and write: bounded, durable when they return, secrets for the owner only.
+"""Files that programs read and write: bounded, durable when they return, secrets for the owner only.
 
 Nothing here overwrites: a key that exists is never replaced by one that was just made.
 """
