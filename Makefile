@@ -15,7 +15,7 @@ demo: .venv/.ok ## Run a trusted third party and two nodes, and send a certified
 
 test: lint ## All checks, then all tests (ARGS="-k ledger" or "-n 2" go to pytest)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
 lint: .venv/.ok ## Style, format, types and import contracts
 	@echo "== style"
