@@ -20,6 +20,8 @@ from shared.errors import Malformed
 MAX_ENTRY = 65_535  # C2SP tlog-tiles: entry bundles have 16-bit lengths
 COMPLETED = "COMPLETED"
 OUTCOMES = frozenset({COMPLETED, "EXPIRED", "INVALID", "ABORTED"})
+KEY_PURPOSES = frozenset({"ledger", "nrd", "escrow"})
+KEY_EVENTS = frozenset({"introduced", "retired", "destroyed"})
 _OCTETS = 32
 
 
@@ -73,7 +75,42 @@ class RevocationEntry:
             raise Malformed(f"a revocation of {self.time} can't count from {self.effective}, which is before it")
 
 
-Entry = ExchangeEntry | BindingEntry | RevocationEntry
+@dataclass(frozen=True, slots=True)
+class AnchorEntry:
+    """A batch of digests was lodged, so that what they are of has a time in the ledger (`anchor.py`).
+
+    `id` is salted like the body, so that an anchor tells outsiders neither whose it is nor of how much.
+    """
+
+    id: bytes
+    body: bytes
+    time: int
+
+    def __post_init__(self) -> None:
+        _require(self.id, self.body, times=(self.time,))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A key of the TTP itself was introduced, retired or destroyed. Its id isn't salted: it is everybody's business.
+
+    `purpose` is one of `KEY_PURPOSES`, `event` one of `KEY_EVENTS`, `key` the key id.
+    """
+
+    key: bytes
+    purpose: str
+    event: str
+    body: bytes
+    time: int
+
+    def __post_init__(self) -> None:
+        for value, allowed in ((self.purpose, KEY_PURPOSES), (self.event, KEY_EVENTS)):
+            if value not in allowed:
+                raise Malformed(f"a key entry says {value!r}, expected one of {', '.join(sorted(allowed))}")
+        _require(self.key, self.body, times=(self.time,))
+
+
+Entry = ExchangeEntry | BindingEntry | RevocationEntry | AnchorEntry | KeyEntry
 
 
 def encode(entry: Entry) -> bytes:
@@ -89,6 +126,11 @@ def encode(entry: Entry) -> bytes:
         case RevocationEntry():
             members |= {"kind": "revocation", "id": base64url.encode(entry.id), "effective": entry.effective}
             members["key"] = base64url.encode(entry.key)
+        case AnchorEntry():
+            members |= {"kind": "anchor", "id": base64url.encode(entry.id)}
+        case KeyEntry():
+            members |= {"kind": "key", "key": base64url.encode(entry.key)}
+            members |= {"purpose": entry.purpose, "event": entry.event}
     return canonical.encode(members)
 
 
@@ -149,7 +191,21 @@ def _revocation(fields: Fields) -> Entry:
     )
 
 
-_READERS = {"exchange": _exchange, "binding": _binding, "revocation": _revocation}
+def _anchor(fields: Fields) -> Entry:
+    return AnchorEntry(fields.octets("id", DIGEST_OCTETS), fields.octets("body", DIGEST_OCTETS), fields.integer("time"))
+
+
+def _key(fields: Fields) -> Entry:
+    return KeyEntry(
+        key=fields.octets("key", DIGEST_OCTETS),
+        purpose=fields.choice("purpose", KEY_PURPOSES),
+        event=fields.choice("event", KEY_EVENTS),
+        body=fields.octets("body", DIGEST_OCTETS),
+        time=fields.integer("time"),
+    )
+
+
+_READERS = {"exchange": _exchange, "binding": _binding, "revocation": _revocation, "anchor": _anchor, "key": _key}
 
 
 def _require(*digests: bytes, times: tuple[int, ...]) -> None:

@@ -14,14 +14,27 @@ from shared.encoding import base64url, canonical
 from shared.encoding.labels import H
 from shared.errors import Malformed, SecMTPError, TooLarge
 from shared.ledger import entry
-from shared.ledger.entry import MAX_ENTRY, OUTCOMES, BindingEntry, Entry, ExchangeEntry, RevocationEntry
+from shared.ledger.entry import (
+    KEY_EVENTS,
+    KEY_PURPOSES,
+    MAX_ENTRY,
+    OUTCOMES,
+    AnchorEntry,
+    BindingEntry,
+    Entry,
+    ExchangeEntry,
+    KeyEntry,
+    RevocationEntry,
+)
 
 HM, MASKED, BODY, KEY = (bytes([octet]) * 32 for octet in (1, 2, 3, 4))
 COMPLETED = ExchangeEntry(HM, "COMPLETED", MASKED, BODY, 1_764_000_000)
 EXPIRED = ExchangeEntry(HM, "EXPIRED", None, BODY, 1_764_000_000)
 BINDING = BindingEntry(HM, BODY, 1_764_000_000)
 REVOCATION = RevocationEntry(HM, KEY, 1_764_259_200, BODY, 1_764_000_000)
-ALL: list[Entry] = [COMPLETED, EXPIRED, BINDING, REVOCATION]
+ANCHOR = AnchorEntry(HM, BODY, 1_764_000_000)
+INTRODUCED = KeyEntry(KEY, "escrow", "introduced", BODY, 1_764_000_000)
+ALL: list[Entry] = [COMPLETED, EXPIRED, BINDING, REVOCATION, ANCHOR, INTRODUCED]
 
 octets = st.binary(min_size=32, max_size=32)
 times = st.integers(0, canonical.MAX_INTEGER)
@@ -29,6 +42,10 @@ entries: st.SearchStrategy[Entry] = st.one_of(
     st.builds(ExchangeEntry, octets, st.just("COMPLETED"), octets, octets, times),
     st.builds(ExchangeEntry, octets, st.sampled_from(sorted(OUTCOMES - {"COMPLETED"})), st.none(), octets, times),
     st.builds(BindingEntry, octets, octets, times),
+    st.builds(AnchorEntry, octets, octets, times),
+    st.builds(
+        KeyEntry, octets, st.sampled_from(sorted(KEY_PURPOSES)), st.sampled_from(sorted(KEY_EVENTS)), octets, times
+    ),
     st.tuples(times, times).flatmap(
         lambda pair: st.builds(RevocationEntry, octets, octets, st.just(max(pair)), octets, st.just(min(pair)))
     ),
@@ -58,6 +75,9 @@ class TestForm:
         assert members(BINDING) == {**common, "kind": "binding", "id": name}
         revocation = {"kind": "revocation", "id": name, "key": base64url.encode(KEY), "effective": 1_764_259_200}
         assert members(REVOCATION) == {**common, **revocation}
+        assert members(ANCHOR) == {**common, "kind": "anchor", "id": name}
+        introduced = {"kind": "key", "key": base64url.encode(KEY), "purpose": "escrow", "event": "introduced"}
+        assert members(INTRODUCED) == {**common, **introduced}
 
     @given(entries)
     def test_round_trip(self, value: Entry) -> None:
@@ -169,6 +189,8 @@ class TestRefused:
                 lambda wrong=wrong: ExchangeEntry(HM, "COMPLETED", wrong, BODY, 0),
                 lambda wrong=wrong: BindingEntry(HM, wrong, 0),
                 lambda wrong=wrong: RevocationEntry(HM, wrong, 0, BODY, 0),
+                lambda wrong=wrong: AnchorEntry(HM, wrong, 0),
+                lambda wrong=wrong: KeyEntry(wrong, "nrd", "retired", BODY, 0),
             ):
                 with pytest.raises(Malformed):
                     build()
@@ -177,6 +199,15 @@ class TestRefused:
                 BindingEntry(HM, BODY, time)
         with pytest.raises(Malformed):
             ExchangeEntry(HM, "OPEN", None, BODY, 0)
+
+    @pytest.mark.parametrize(("purpose", "event"), [("tls", "introduced"), ("nrd", "lost"), ("", "retired")])
+    def test_key(self, purpose: str, event: str) -> None:
+        """A key entry is of one of the three purposes and events."""
+        with pytest.raises(Malformed):
+            KeyEntry(KEY, purpose, event, BODY, 0)
+        told = {**members(INTRODUCED), "purpose": purpose, "event": event}
+        with pytest.raises(Malformed):
+            entry.decode(canonical.encode(told))
 
     def test_revocation_before_itself(self) -> None:
         """A revocation can't count from before it was logged."""
