@@ -18,6 +18,8 @@ from shared.errors import EvidenceFault, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.receipt import NoTrade, Receipt, verify_bundle, verify_content, verify_no_trade
+from shared.ledger import policy as policies
+from shared.ledger.policy import Policy
 from shared.programs.files import read_bounded
 
 app = typer.Typer(help="Verify and show evidence, offline.", no_args_is_help=True)
@@ -36,20 +38,24 @@ def verify(
     message: Annotated[
         Path | None, typer.Option(help="The message: check that the receipt is for exactly these octets.")
     ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="A tlog-policy file: demand that its quorum of witnesses saw the ledger.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Say whether a bundle is a valid receipt (docs/protocols/evidence.md, V0 to V6)."""
     try:
         unverified = bundles.decode(read_bounded(bundle, bundles.MAX_BUNDLE))
         root = TrustRoot.from_pem(read_bounded(trust, MAX_ROOT))
+        demanded = None if policy is None else policies.decode(read_bounded(policy, policies.MAX_POLICY))
     except SecMTPError as error:
         _finish({"valid": False, "step": "input", "reason": error.message}, UNUSABLE, as_json=as_json)
     try:
-        receipt = verify_bundle(unverified, root)
+        receipt = verify_bundle(unverified, root, demanded)
         _check_content(receipt, unverified, message)
     except EvidenceFault as fault:
         result = {"valid": False, "step": fault.step, "reason": fault.reason, **_names(unverified)}
-        _finish({**result, **_no_trade(unverified, root)}, NOT_VALID, as_json=as_json)
+        _finish({**result, **_no_trade(unverified, root, demanded)}, NOT_VALID, as_json=as_json)
     except SecMTPError as error:
         _finish({"valid": False, "step": "input", "reason": error.message}, UNUSABLE, as_json=as_json)
     _finish(_facts(receipt, content=message is not None), 0, as_json=as_json)
@@ -109,15 +115,15 @@ def _facts(receipt: Receipt, *, content: bool) -> dict[str, Any]:
         "log": core.ttp.log,
         "index": receipt.inclusion.index,
         "tree_size": receipt.inclusion.checkpoint.size,
-        "witnessed": f"{receipt.inclusion.witnesses} of 0, ledger not witnessed",
+        "witnessed": str(receipt.inclusion.witnessing),
         "content": "proven" if content else "not checked",
     }
 
 
-def _no_trade(bundle: Bundle, root: TrustRoot) -> dict[str, Any]:
+def _no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None) -> dict[str, Any]:
     """Say so when a bundle that is no receipt is sound evidence that no trade happened."""
     try:
-        verified: NoTrade = verify_no_trade(bundle, root)
+        verified: NoTrade = verify_no_trade(bundle, root, policy)
     except SecMTPError:
         return {}
     return {"outcome": verified.refusal.outcome, "time": verified.refusal.time}

@@ -26,23 +26,21 @@ from shared.evidence.manifest import Manifest
 from shared.evidence.tokens import NRD, NRO, NRR, Refusal, parse_refusal
 from shared.evidence.verification import require, step, verify_nrd, verify_nro, verify_nrr, verify_refusal
 from shared.ledger import entry as entries
+from shared.ledger import policy as policies
 from shared.ledger import proof as proofs
 from shared.ledger.checkpoint import VerifiedCheckpoint
 from shared.ledger.entry import ExchangeEntry, body_digest, mask
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
+from shared.ledger.policy import NOT_ASKED, Policy, Witnessing
 
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """Verified: the ledger holds the outcome."""
+    """Verified: the ledger holds the outcome. Without a policy nobody was asked for as a witness."""
 
     index: int
     checkpoint: VerifiedCheckpoint
-
-    @property
-    def witnesses(self) -> int:
-        """How many known witnesses cosigned; 0 means "not witnessed", never "fine"."""
-        return len(self.checkpoint.cosignatures)
+    witnessing: Witnessing = NOT_ASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,11 @@ class NoTrade:
     inclusion: Inclusion
 
 
-def verify_bundle(bundle: Bundle, root: TrustRoot) -> Receipt:
+def verify_bundle(bundle: Bundle, root: TrustRoot, policy: Policy | None = None) -> Receipt:
     """Verify a receipt. Raises EvidenceFault naming the first step that fails.
 
-    A bundle whose token is EXPIRED or INVALID fails with `receipt.completion`: see `verify_no_trade`.
+    With a policy its quorum of witnesses must have cosigned the checkpoint, else `ledger.quorum`. A bundle
+    whose token is EXPIRED or INVALID fails with `receipt.completion`: see `verify_no_trade`.
     """
     manifest = bundle.manifest
     with step("receipt.completion"):
@@ -89,12 +88,12 @@ def verify_bundle(bundle: Bundle, root: TrustRoot) -> Receipt:
     nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
     nrd = verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
     masked = mask(nrd.share, manifest.core.nonce, manifest.exchange)
-    inclusion = _included(bundle, root, ("COMPLETED", masked), (nrd.index, nrd.time))
+    inclusion = _included(bundle, root, ("COMPLETED", masked), (nrd.index, nrd.time), policy)
     _check_openings(bundle.openings, manifest, nrd.share)
     return Receipt(manifest, nro, nrr, nrd, inclusion)
 
 
-def verify_no_trade(bundle: Bundle, root: TrustRoot) -> NoTrade:
+def verify_no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None = None) -> NoTrade:
     """Verify that the TTP recorded EXPIRED or INVALID for the exchange. Raises EvidenceFault."""
     manifest = bundle.manifest
     require(bundle.nrr is None, "refusal.syntax", "evidence of no trade holds no NRR")
@@ -103,7 +102,7 @@ def verify_no_trade(bundle: Bundle, root: TrustRoot) -> NoTrade:
     at = _stated_time(bundle, "refusal.syntax", kind)
     nro = verify_nro(bundle.nro, manifest, root, at)
     refusal = verify_refusal(bundle.token, manifest, root, nro.digest)
-    inclusion = _included(bundle, root, (refusal.outcome, None), (refusal.index, refusal.time))
+    inclusion = _included(bundle, root, (refusal.outcome, None), (refusal.index, refusal.time), policy)
     return NoTrade(manifest, nro, refusal, inclusion)
 
 
@@ -135,7 +134,13 @@ def _check_openings(openings: Openings | None, manifest: Manifest, share: bytes)
     composition.content_key(manifest, Shares(share, openings.recipient_share), openings.wrapped_key)
 
 
-def _included(bundle: Bundle, root: TrustRoot, outcome: tuple[str, bytes | None], place: tuple[int, int]) -> Inclusion:
+def _included(
+    bundle: Bundle,
+    root: TrustRoot,
+    outcome: tuple[str, bytes | None],
+    place: tuple[int, int],
+    policy: Policy | None,
+) -> Inclusion:
     """Build the leaf from what was verified and check that the log holds it at the stated index (V5)."""
     manifest = bundle.manifest
     index, time = place
@@ -150,8 +155,24 @@ def _included(bundle: Bundle, root: TrustRoot, outcome: tuple[str, bytes | None]
     with step("ledger.syntax"):
         proof = proofs.decode(bundle.proof)
     require(proof.index == index, "ledger.index", f"the proof is for entry {proof.index}, the token says {index}")
-    verified = proofs.verify(proof, entries.encode(entry), key)
-    return Inclusion(index, verified.checkpoint)
+    verified = proofs.verify(proof, entries.encode(entry), key, policy.keys if policy else ())
+    return Inclusion(index, verified.checkpoint, _witnessing(manifest, verified.checkpoint, key, policy))
+
+
+def _witnessing(
+    manifest: Manifest, checkpoint: VerifiedCheckpoint, key: VerifierKey, policy: Policy | None
+) -> Witnessing:
+    """Hold the checkpoint against the relying party's policy (V5)."""
+    if policy is None:
+        return NOT_ASKED
+    known = not policy.logs or key.public in {log.key.public for log in policy.logs}
+    require(known, "ledger.policy", f"the policy doesn't list the log {key.name} with the key that it signed with")
+    core = manifest.core
+    parties = {domain_of(core.sender.address), domain_of(core.recipient.address)}
+    witnessing = policies.evaluate(policy, checkpoint.cosignatures, parties)
+    own = f" (a party's own: {', '.join(witnessing.passed_over)})" if witnessing.passed_over else ""
+    require(witnessing.met, "ledger.quorum", f"witnessed: {witnessing}{own}")
+    return witnessing
 
 
 def _ledger_key(bundle: Bundle, root: TrustRoot, at: int) -> VerifierKey:

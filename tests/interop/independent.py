@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from itertools import combinations, product
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -159,10 +161,58 @@ def checkpoint(note: str, origin: str, key: Any) -> tuple[int, bytes]:
     raise Refused
 
 
+# witness.md section 2
+
+
+def vkey(text: str) -> tuple[str, bytes, bytes]:
+    """Name, key id and type with public key."""
+    name, stated, encoded = text.split("+", 2)
+    data = b64(encoded)
+    identity = hashlib.sha256(name.encode() + b"\n" + data).digest()[:4]
+    need(identity.hex() == stated)
+    return name, identity, data
+
+
+def witnessed(note: str, policy: str, log: Any, parties: list[str]) -> bool:
+    """P5 and P6: whether the policy's quorum cosigned, one witness an organisation, no party among them."""
+    body, _, signatures = note.partition("\n\n")
+    lines = [line.split(" ") for line in signatures.rstrip("\n").split("\n")]
+    logs: list[bytes] = []
+    holders: dict[str, list[frozenset[str]]] = {"none": [frozenset()]}  # which organisations would be enough
+    for words in [line.split() for line in policy.split("\n")]:
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0] == "log":
+            logs.append(vkey(words[1])[2])
+        elif words[0] == "witness":
+            name, identity, data = vkey(words[2])
+            blobs = [b64(blob)[4:] for _, signer, blob in lines if (signer, b64(blob)[:4]) == (name, identity)]
+            for blob in blobs:
+                time = int.from_bytes(blob[:8], "big")
+                ed25519.Ed25519PublicKey.from_public_bytes(data[1:]).verify(
+                    blob[8:], f"cosignature/v1\ntime {time}\n{body}\n".encode()
+                )
+            who = name.split("/")[0].lower()
+            own = any(who == one or who.endswith("." + one) or one.endswith("." + who) for one in parties)
+            holders[words[1]] = [frozenset([who])] if blobs and not own else []
+        elif words[0] == "group":
+            least = {"all": len(words) - 3, "any": 1}.get(words[2]) or int(words[2])
+            holders[words[1]] = [
+                frozenset().union(*choice)
+                for members in combinations(words[3:], least)
+                for choice in product(*(holders[member] for member in members))
+                if sum(map(len, choice)) == len(frozenset().union(*choice))  # nobody twice
+            ]
+        else:
+            quorum = words[1]
+    need(not logs or b"\1" + log.public_bytes_raw() in logs)
+    return bool(holders[quorum])
+
+
 # evidence.md section 5
 
 
-def verify(data: bytes, root_der: bytes) -> dict[str, Any]:
+def verify(data: bytes, root_der: bytes, policy: bytes | None = None) -> dict[str, Any]:
     """V0 to V6. Raises anything at all when the bundle isn't a valid receipt; returns what M says otherwise."""
     root = x509.load_der_x509_certificate(root_der)
     bundle = parse(data)
@@ -213,6 +263,9 @@ def verify(data: bytes, root_der: bytes) -> dict[str, Any]:
     size, tree_root = checkpoint(note, core["ttp"]["log"], key)
     leaf = hashlib.sha256(b"\0" + canonical(entry)).digest()
     need(included(leaf, nrd["index"], size, [b64(line) for line in lines[2:]]) == tree_root)
+    if policy is not None:
+        parties = [core[side]["address"].rpartition("@")[2] for side in ("sender", "recipient")]
+        need(witnessed(note, policy.decode(), key, parties))
     if "openings" in bundle:
         openings(bundle["openings"], manifest, hc, share)
     return dict(core)

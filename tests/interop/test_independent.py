@@ -12,23 +12,26 @@ from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import KeyState
+from shared.ledger import policy as policies
+from shared.ledger.note import KeyType, verifier_key
 from tests.doubles.parties import EXPIRES, NOW, Exchange, LedgerTTP, Parties, Root, User, parties
+from tests.doubles.witnesses import Cosigner, cosigned, policy_file
 from tests.interop import independent
 
 
-def ours(data: bytes, root: Root) -> bool:
+def ours(data: bytes, root: Root, policy: bytes | None = None) -> bool:
     """Whether the product accepts."""
     try:
-        verify_bundle(bundles.decode(data), root.trust)
+        verify_bundle(bundles.decode(data), root.trust, policies.decode(policy) if policy else None)
     except SecMTPError:
         return False
     return True
 
 
-def theirs(data: bytes, root: Root) -> bool:
+def theirs(data: bytes, root: Root, policy: bytes | None = None) -> bool:
     """Whether the independent verifier accepts; it may fail in any way."""
     try:
-        independent.verify(data, root.certificate)
+        independent.verify(data, root.certificate, policy)
     except Exception:  # noqa: BLE001  (it says no by any exception)
         return False
     return True
@@ -110,3 +113,55 @@ def test_both_refuse_every_altered_octet() -> None:
         altered[place] ^= 1
         assert not theirs(bytes(altered), world.root), place
         assert not ours(bytes(altered), world.root), place
+
+
+THREE = ("x.test/1", "x.test/2", "y.test")
+FOUR = ("x.test/1", "z.test", "x.test/2", "y.test")
+POLICIES = [
+    ("1", ("x.test/1",), ("x.test/1",), True),
+    ("1", ("x.test/1",), (), False),
+    ("1", ("x.test/1",), ("y.test",), False),
+    ("2", THREE, ("x.test/1", "x.test/2"), False),
+    ("2", THREE, ("x.test/2", "y.test"), True),
+    ("all", ("x.test", "b.example/witness"), ("x.test", "b.example/witness"), False),
+    ("any", ("mail.a.example", "y.test"), ("mail.a.example",), False),
+    ("any", ("ba.example", "y.test"), ("ba.example",), True),
+    ("quorum none", THREE, (), True),
+    ("group a all w0 w1\ngroup b all w2 w3\ngroup c any a b\nquorum c", FOUR, ("x.test/1", "x.test/2", "y.test"), True),
+    ("group a all w0 w1\ngroup b all w2 w3\ngroup c all a b\nquorum c", FOUR, FOUR, False),
+    ("group a any w0 w1\ngroup b all a w2\nquorum b", THREE, ("x.test/2", "y.test"), True),
+    ("group a any w0\ngroup b any w1\ngroup c all a b\nquorum c", THREE, THREE, False),
+]
+
+
+@pytest.mark.parametrize(("quorum", "names", "signed", "met"), POLICIES)
+def test_both_hold_it_against_a_policy(quorum: str, names: tuple[str, ...], signed: tuple[str, ...], met: bool) -> None:
+    """A policy's quorum is met, or missed, to both: nested groups, organisations, parties' own witnesses."""
+    world = parties()
+    bundle = cosigned(world.ttp.trade(world.exchange()), *signed)
+    file = policy_file(quorum, *names)
+    assert ours(bundles.encode(bundle), world.root, file) is met
+    assert theirs(bundles.encode(bundle), world.root, file) is met
+
+
+def test_both_refuse_a_false_cosignature() -> None:
+    """A cosignature of a listed witness over another checkpoint refuses the bundle, also where others are enough."""
+    world = parties()
+    good = cosigned(world.ttp.trade(world.exchange()), "x.test", "y.test")
+    bad = bundles.encode(cosigned(good, "z.test", over="another\n1\ntext\n"))
+    file = policy_file("2", "x.test", "y.test", "z.test")
+    assert not ours(bad, world.root, file)
+    assert not theirs(bad, world.root, file)
+    assert ours(bad, world.root)  # who doesn't know the witness ignores its line
+
+
+def test_both_demand_a_listed_log() -> None:
+    """A policy that lists other logs refuses the bundle."""
+    world = parties()
+    data = bundles.encode(world.ttp.trade(world.exchange()))
+    other = verifier_key("ttp.example/ledger", KeyType.LOG, Cosigner("other").key.public_key())
+    mine = verifier_key("ttp.example/ledger", KeyType.LOG, world.ttp.checkpoint.public_key())
+    for key, good in ((other, False), (mine, True)):
+        file = f"log {key.encode()}\nquorum none\n".encode()
+        assert ours(data, world.root, file) is good
+        assert theirs(data, world.root, file) is good

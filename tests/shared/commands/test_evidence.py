@@ -15,6 +15,7 @@ import pytest
 from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from tests.doubles.parties import EXPIRES, LETTER, parties
+from tests.doubles.witnesses import cosigned, policy_file
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -76,6 +77,30 @@ class TestVerify:
         letter.write_bytes(LETTER + b"\r\n")
         code, result = verify_json(receipt, root, "--message", letter)
         assert (code, result["step"]) == (1, "content.digest")
+
+    def test_policy(self, root: Path, tmp_path: Path) -> None:
+        """With --policy the quorum is met and counted, or missed: then it exits 1, and says why nobody counts."""
+        world = parties()
+        bundle = cosigned(world.ttp.trade(world.exchange()), "x.test/w", "b.example/witness")
+        path, file = put(tmp_path / "cosigned.json", bundle), tmp_path / "policy"
+        file.write_bytes(policy_file("1", "x.test/w", "y.test/w"))
+        code, result = verify_json(path, root, "--policy", file)
+        assert (code, result["witnessed"]) == (0, "1 of 2, quorum met")
+        file.write_bytes(policy_file("2", "x.test/w", "b.example/witness"))
+        code, result = verify_json(path, root, "--policy", file)
+        assert (code, result["step"]) == (1, "ledger.quorum")
+        missed = "witnessed: 1 of 2, quorum missed: not witnessed (a party's own: b.example)"
+        assert result["reason"] == missed
+        assert missed in run("verify", path, "--trust", root, "--policy", file)[1]
+        assert verify_json(path, root)[1]["witnessed"] == "0 of 0, ledger not witnessed"
+
+    def test_unusable_policy(self, receipt: Path, root: Path, tmp_path: Path) -> None:
+        """A policy that can't be read exits 2 and names the line."""
+        file = tmp_path / "policy"
+        file.write_text("quorum nobody\n")
+        code, result = verify_json(receipt, root, "--policy", file)
+        assert code == 2
+        assert "line 1 of the policy" in result["reason"]
 
     def test_message_without_openings(self, root: Path, tmp_path: Path) -> None:
         """A bundle without openings can't prove a content, and says so."""

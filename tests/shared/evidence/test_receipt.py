@@ -10,6 +10,7 @@ from shared.errors import EvidenceFault, Malformed, SecMTPError
 from shared.evidence import bundle as bundles
 from shared.evidence.receipt import verify_bundle, verify_content, verify_no_trade
 from shared.evidence.tokens import KeyState
+from shared.ledger.policy import NOT_ASKED
 from tests.doubles.parties import EXPIRES, LETTER, NOW, LedgerTTP, Parties, Root, parties
 
 
@@ -21,7 +22,7 @@ class TestReceipt:
         receipt = verify_bundle(world.ttp.trade(world.exchange()), world.trust)
         assert receipt.answers == "b.example answers for bob@b.example, level gateway"
         assert receipt.nrd.time == NOW + 60
-        assert receipt.inclusion.witnesses == 0
+        assert receipt.inclusion.witnessing == NOT_ASKED
 
     def test_round_trip(self) -> None:
         """A bundle's octets decode to the same bundle and encode to the same octets, openings included."""
