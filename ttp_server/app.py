@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,8 +35,11 @@ from ttp_server.services.exchanges import Desk, Signer
 from ttp_server.services.feed import Bell
 from ttp_server.services.ledger import Ledger
 from ttp_server.services.nodes import Gate, RateLimit, ReplayGuard
+from ttp_server.services.publisher import Publisher
 from ttp_server.services.sequencer import Sequencer
+from ttp_server.services.witnesses import NoWitnesses
 from ttp_server.settings import Settings
+from ttp_server.store.archive import FileArchive
 from ttp_server.store.database import open_engine, upgrade
 from ttp_server.store.epochs import SqlEpochRows
 from ttp_server.store.head import HeadFile
@@ -44,6 +47,8 @@ from ttp_server.store.sql import SqlStore
 from ttp_server.workers import Upkeep
 
 HEAD = "published-checkpoint"
+HOUR = 3600.0
+FOLLOW = 0.25
 
 
 @dataclass
@@ -55,13 +60,14 @@ class TTP:
     directory: Directory
     keys: Keys
     stopping: asyncio.Event
-    upkeep: Upkeep
+    workers: Sequence[Upkeep]
     engine: Engine
     head: HeadFile
 
     def close(self) -> None:
         """Stop the writer and periodic work, and let go of database and directory."""
-        self.upkeep.stop()
+        for worker in self.workers:
+            worker.stop()
         self.desk.sequencer.close()
         self.engine.dispose()
         self.head.close()
@@ -70,6 +76,11 @@ class TTP:
 def database_url(directory: Path, settings: Settings) -> str:
     """Return the database's URL: SQLite beside the keys unless the operator says otherwise."""
     return settings.database or f"sqlite:///{directory / 'data' / 'ttp.sqlite'}"
+
+
+def archive_directory(directory: Path, settings: Settings) -> Path:
+    """Return where the second copy of entries and bodies is kept."""
+    return Path(settings.archive) if settings.archive else directory / "archive"
 
 
 def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TTP:
@@ -81,7 +92,8 @@ def build(directory: Path, settings: Settings, clock: Clock | None = None) -> TT
 
 
 def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -> TTP:
-    head = HeadFile(directory / HEAD)
+    several = not database_url(directory, settings).startswith("sqlite")
+    head = HeadFile(directory / HEAD, shared=several)
     undo.callback(head.close)
     keys = load_keys(directory, settings.name, settings.log, clock.now())
     engine = open_engine(database_url(directory, settings))
@@ -90,8 +102,10 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
     store, bell = SqlStore(engine), Bell()
     escrow = Escrow(directory, SqlEpochRows(engine))
     escrow.upkeep(clock.now())
-    ledger = Ledger(settings.log, lambda checkpoint: sign_checkpoint(checkpoint, keys.checkpoint))
-    sequencer = Sequencer(store, ledger, head, clock, bell.ring)
+    ledger = Ledger(settings.log, lambda checkpoint: sign_checkpoint(checkpoint, keys.checkpoint), store)
+    archive = FileArchive(archive_directory(directory, settings))
+    publisher = Publisher(store, ledger, head, archive, NoWitnesses(), bell.ring)
+    sequencer = Sequencer(store, publisher, clock)
     sequencer.open()
     signer = Signer(keys.nrd, [keys.identity.nrd_certificate])
     desk = Desk(keys.identity, keys.root, signer, escrow, store, ledger, sequencer, clock)
@@ -99,11 +113,14 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
     gate = Gate(
         settings.name, store, keys.root, clock, ReplayGuard(clock.now()), RateLimit(settings.requests_per_second)
     )
-    upkeep = Upkeep(lambda: escrow.upkeep(clock.now()))
-    upkeep.start()
+    workers = [Upkeep("escrow", lambda: escrow.upkeep(clock.now()), HOUR)]
+    if several:
+        workers.append(Upkeep("follow", publisher.follow, FOLLOW))
+    for worker in workers:
+        worker.start()
     stopping = asyncio.Event()
     app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings))
-    return TTP(app, desk, directory_desk, keys, stopping, upkeep, engine, head)
+    return TTP(app, desk, directory_desk, keys, stopping, workers, engine, head)
 
 
 @dataclass(frozen=True)
@@ -134,10 +151,10 @@ def _application(parts: _Parts) -> Starlette:
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     size = Gauge("secmtp_ttp_ledger_size", "Entries in the ledger", registry=registry)
-    size.set_function(lambda: parts.desk.ledger.tree.size)
+    size.set_function(lambda: parts.desk.ledger.size)
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(parts.directory, parts.record)
-    ledger = LedgerRoutes(parts.desk.ledger, parts.desk.store)
+    ledger = LedgerRoutes(parts.desk.ledger)
     status = _StatusRoutes(parts.desk.sequencer, registry)
     handlers: dict[e.Endpoint, Handler] = {
         e.TTP_RECORD: directory.ttp,
@@ -151,6 +168,7 @@ def _application(parts: _Parts) -> Starlette:
         e.EVIDENCE: exchanges.evidence,
         e.FEED: exchanges.feed,
         e.CHECKPOINT: ledger.checkpoint,
+        e.TILE: ledger.tile,
         e.INCLUSION: ledger.inclusion,
         e.CONSISTENCY: ledger.consistency,
         e.OPENAPI: status.openapi,

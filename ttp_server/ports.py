@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +11,7 @@ from shared.errors import Unavailable
 from shared.evidence.composition import DoesNotOpen, Opened
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
+from shared.ledger.tiles import Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,14 @@ class Reading(Protocol):
     def leaf_hashes(self, start: int) -> Iterable[bytes]:
         """Yield leaf hashes in order from an index on."""
 
-    def entries(self) -> Iterable[StoredEntry]:
-        """Yield all entries in order, for the audit at start."""
+    def entries(self, start: int = 0) -> Iterable[StoredEntry]:
+        """Yield entries in order from an index on, a page at a time."""
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        """Return the 256 hashes of a full tile, None while it isn't full."""
+
+    def tile_roots(self, level: int, start: int) -> Iterable[bytes]:
+        """Yield the roots of a level's full tiles in order from a number on."""
 
     def newest_checkpoint(self) -> tuple[int, bytes] | None:
         """Return size and note of the newest stored checkpoint."""
@@ -139,6 +146,9 @@ class Transaction(Reading, Protocol):
 
     def put_entry(self, entry: StoredEntry) -> None:
         """Append a ledger entry."""
+
+    def put_tile(self, tile: Tile) -> None:
+        """Write a tile that has become full."""
 
     def put_exchange(self, exchange: StoredExchange) -> None:
         """Write the row of hM and its places in the feeds. Fails if there is one."""
@@ -162,7 +172,7 @@ class Transaction(Reading, Protocol):
         """Use an enrolment token: return its domains, or None if there is none that this key may still use."""
 
     def put_checkpoint(self, size: int, note: bytes) -> None:
-        """Store a signed checkpoint."""
+        """Store a signed checkpoint. Raises Conflict if another one over this size is stored."""
 
 
 class Store(Protocol):
@@ -183,6 +193,32 @@ class Head(Protocol):
 
     def remember(self, note: bytes) -> None:
         """Keep a note that is about to be published."""
+
+
+class Archive(Protocol):
+    """The second copy of entries and their bodies, outside the database."""
+
+    def copy(self, stored: Reading, size: int) -> None:
+        """Copy the entries below a tree size that aren't in it yet. Durable when it returns."""
+
+
+class Witnesses(Protocol):
+    """Those who must have seen a checkpoint before anybody is answered under it."""
+
+    def check_start(self, size: int) -> None:
+        """Require that no witness has seen more than the `size` entries that are here. Raises ConfigurationError."""
+
+    def check_clock(self) -> None:
+        """Require that our clock is that of the witnesses. Raises Unavailable."""
+
+    def cosign(self, size: int, note: bytes, prove: Callable[[int], tuple[bytes, ...]]) -> bytes:
+        """Return the note with a quorum's cosignatures. Raises Unavailable when there is no quorum.
+
+        `prove` gives the consistency proof from an older size.
+        """
+
+    def cosigned(self, size: int, note: bytes) -> bytes | None:
+        """Return the note with the cosignatures that are stored, None below the quorum."""
 
 
 @dataclass(frozen=True, slots=True)

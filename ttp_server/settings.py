@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     listen: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8443
     database: Annotated[str, Field(description="SQLAlchemy URL; empty for SQLite in the data directory.")] = ""
+    archive: Annotated[str, Field(description="Directory of the second copy; empty for `archive` beside data.")] = ""
     notice: Annotated[int, Field(description="How long a revocation is announced before it counts.", ge=0)] = NOTICE
     requests_per_second: Annotated[int, Field(description="For each enrolled node.", ge=1)] = 500
     connections: Annotated[int, Field(description="Requests served at once.", ge=1)] = 512
@@ -51,6 +52,8 @@ def render(name: str, hosts: list[str], port: int) -> str:
         f"port = {port}",
         "# SQLAlchemy URL, for example postgresql+psycopg://…; empty for SQLite in the data directory.",
         'database = ""',
+        "# Where entries and bodies are copied to before anybody is answered: best on another disk.",
+        'archive = ""',
         "",
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Periodic work of the TTP: the upkeep of escrow epochs."""
+"""Periodic work of the TTP: escrow epochs; what other processes on the same database published."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 import structlog
 
-UPKEEP = 3600.0
 END = 5.0
 
 
 class Upkeep:
-    """Runs a task every hour until it is stopped. A failure is logged and tried again."""
+    """Runs a task again and again, with a pause, until it is stopped. A failure is logged and tried again."""
 
-    def __init__(self, task: Callable[[], None], seconds: float = UPKEEP) -> None:
+    def __init__(self, name: str, task: Callable[[], None], seconds: float) -> None:
+        self._name = name
         self._task = task
         self._seconds = seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -35,4 +35,4 @@ class Upkeep:
             try:
                 self._task()
             except Exception as error:  # noqa: BLE001  (a thread that ended would make no epochs any more, silently)
-                self._log.error("upkeep failed", error=str(error), exc_info=error)
+                self._log.error("periodic work failed", work=self._name, error=str(error), exc_info=error)

@@ -27,6 +27,7 @@ STATUS = Endpoint("status", "POST", "/v1/exchanges/status", "nodes", 64 * 1024)
 EVIDENCE = Endpoint("evidence", "GET", "/v1/exchanges/{exchange}", "nodes")
 FEED = Endpoint("feed", "GET", "/v1/feed", "nodes")
 CHECKPOINT = Endpoint("checkpoint", "GET", "/ledger/checkpoint", "anybody")
+TILE = Endpoint("tile", "GET", "/ledger/tile/{path:path}", "anybody")
 INCLUSION = Endpoint("inclusion", "GET", "/ledger/inclusion/{index}", "anybody")
 CONSISTENCY = Endpoint("consistency", "GET", "/ledger/consistency/{old}", "anybody")
 OPENAPI = Endpoint("openapi", "GET", "/v1/openapi.json", "anybody")
@@ -46,6 +47,7 @@ ALL: tuple[Endpoint, ...] = (
     EVIDENCE,
     FEED,
     CHECKPOINT,
+    TILE,
     INCLUSION,
     CONSISTENCY,
     OPENAPI,
@@ -56,6 +58,7 @@ ALL: tuple[Endpoint, ...] = (
 
 JSON_TYPE = "application/json"
 PROBLEM_TYPE = "application/problem+json"
+OCTETS_TYPE = "application/octet-stream"
 NOTE_TYPE = "text/plain; charset=utf-8"
 
 MAX_WAIT = 30

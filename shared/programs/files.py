@@ -5,9 +5,11 @@ Nothing here overwrites: a key that exists is never replaced by one that was jus
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +60,17 @@ def private_directory(path: Path) -> None:
     """Make a directory, with parents, that only its owner may use (0700); an existing one must be so."""
     path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     _refuse_others(path, path.stat())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside with the same path (0600, made if missing)."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # lets go of the lock
 
 
 def sync_directory(path: Path) -> None:

@@ -44,10 +44,10 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> None:
 @pytest.mark.parametrize("endpoint", POSTS, ids=lambda endpoint: endpoint.name)
 def test_over(world: Served, b: NodeClient, endpoint: Endpoint, *, announced: bool) -> None:
     """One octet more than an endpoint's bound is refused as too large; the bound itself is read, and then refused."""
-    before = world.ttp.desk.ledger.tree.size
+    before = world.ttp.desk.ledger.size
     is_problem(send(b, endpoint, endpoint.limit + 1, announced=announced), 413, "too-large")
     is_problem(send(b, endpoint, endpoint.limit, announced=announced), 400, "malformed")
-    assert world.ttp.desk.ledger.tree.size == before
+    assert world.ttp.desk.ledger.size == before
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "streamed"])

@@ -20,7 +20,7 @@ from tests.doubles.served import NodeClient, Served
 def no_state(world: Served, exchange: Exchange, before: int) -> None:
     """Assert that a refused request left nothing: no row, no entry."""
     assert world.ttp.desk.stored(exchange.manifest.exchange) is None
-    assert world.ttp.desk.ledger.tree.size == before
+    assert world.ttp.desk.ledger.size == before
 
 
 class TestTrade:
@@ -49,12 +49,12 @@ class TestTrade:
     def test_at_once_from_many(self, world: Served, b: NodeClient) -> None:
         """Twenty at once about one exchange make one entry, and all get the same token."""
         exchange = world.exchange(b"letter")
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: b.complete(exchange), range(20)))
         assert {answer.status_code for answer in answers} == {200}
         assert len({bundles.decode(answer.content).token for answer in answers}) == 1
-        assert world.ttp.desk.ledger.tree.size == before + 1
+        assert world.ttp.desk.ledger.size == before + 1
 
     def test_moving_head(self, world: Served, b: NodeClient) -> None:
         """While the ledger grows, every answer verifies as a unit: proof, size and root are of one snapshot."""
@@ -112,7 +112,7 @@ class TestInvalid:
     def test_garbage_is_an_error_without_state(self, world: Served, b: NodeClient) -> None:
         """Garbage, or another exchange's escrow, handed in for a good exchange leaves it open for the real trade."""
         exchange, other = world.exchange(b"letter"), world.exchange(b"other")
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         for escrow in (b"garbage", other.sealed.escrow, exchange.sealed.escrow[:-1]):
             answer = b.complete(exchange, escrow=escrow)
             assert (answer.status_code, answer.json()["step"]) == (422, "escrow.digest")
@@ -182,7 +182,7 @@ def signed_anew(world: Served, exchange: Exchange, **core: Any) -> dict[str, Any
 def test_refusals_without_state(world: Served, b: NodeClient, spoil: Any, step: str) -> None:
     """Whatever isn't this exchange's, or isn't for this TTP, is refused with the step's name and makes no state."""
     exchange = world.exchange(b"letter")
-    before = world.ttp.desk.ledger.tree.size
+    before = world.ttp.desk.ledger.size
     changed = spoil(world, exchange)
     answer = b.complete(exchange, **changed)
     assert answer.status_code == 422, answer.text
@@ -194,7 +194,7 @@ def test_refusals_without_state(world: Served, b: NodeClient, spoil: Any, step: 
 def test_altered_tokens(world: Served, b: NodeClient) -> None:
     """A flipped character anywhere in NRO or NRR is refused as malformed or by a step, without state."""
     exchange = world.exchange(b"letter")
-    before = world.ttp.desk.ledger.tree.size
+    before = world.ttp.desk.ledger.size
     for name in ("nro", "nrr"):
         token = getattr(exchange, name)
         for place in range(0, len(token), 97):
@@ -207,7 +207,7 @@ def test_altered_tokens(world: Served, b: NodeClient) -> None:
 def test_a_lost_epoch_key_is_the_ttps_fault(world: Served, b: NodeClient) -> None:
     """When the TTP has lost an escrow key it answers with its own fault, and the exchange stays open."""
     exchange = world.exchange(b"letter")
-    before = world.ttp.desk.ledger.tree.size
+    before = world.ttp.desk.ledger.size
     custody = world.ttp.desk.custody
     kept = custody._private  # type: ignore[attr-defined]
     custody._private = {}  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ def inject(world: Served, nth: int, **fault: Fault) -> None:
     """Put a fault around the commit of the writer's nth transaction from now on."""
     sequencer = world.ttp.desk.sequencer
     store = FaultyStore(sequencer._store)
-    sequencer._store = store
+    sequencer._store = sequencer._publisher._store = store
     store.inject(nth, **fault)
 
 

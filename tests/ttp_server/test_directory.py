@@ -28,7 +28,7 @@ DAY = 24 * 3600
 
 def size(world: Served) -> int:
     """How many entries the ledger has."""
-    return world.ttp.desk.ledger.tree.size
+    return world.ttp.desk.ledger.size
 
 
 def last_entry(world: Served) -> tuple[entries.Entry, bytes, bytes]:

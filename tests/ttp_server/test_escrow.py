@@ -227,7 +227,7 @@ class TestServed:
         answer = b.complete(exchange)
         assert (answer.status_code, answer.json()["type"]) == (500, "urn:secmtp:problem:internal")
         assert world.ttp.desk.stored(exchange.manifest.exchange) is None
-        assert world.ttp.desk.ledger.tree.size == 0
+        assert world.ttp.desk.ledger.size == 0
 
     @pytest.mark.parametrize("asks", ["sender", "recipient"])
     def test_what_expired_needs_no_key(self, world: Served, a: NodeClient, b: NodeClient, asks: str) -> None:

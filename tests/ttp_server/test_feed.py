@@ -50,7 +50,7 @@ def until(look: Callable[[], object], what: str) -> None:
 
 def listeners(world: Served) -> int:
     """How many long polls wait."""
-    bell = world.ttp.desk.sequencer._committed.__self__  # type: ignore[attr-defined]
+    bell = world.ttp.desk.sequencer._publisher._published.__self__  # type: ignore[attr-defined]
     return len(bell._listeners)
 
 

@@ -77,7 +77,7 @@ class TestBody:
             assert spoilt != good
             is_problem(b.ask("POST", COMPLETE, spoilt), 400, "malformed")
         is_problem(b.ask("POST", COMPLETE, b" " * (128 * 1024 + 1)), 413, "too-large")
-        assert world.ttp.desk.ledger.tree.size == 0
+        assert world.ttp.desk.ledger.size == 0
 
     def test_in_another_layout(self, world: Served, b: NodeClient) -> None:
         """Blanks and another order of members are the same request: only what is signed must be canonical."""
@@ -96,7 +96,7 @@ class TestBody:
                 assert answer.status_code in {400, 413, 422}, (name, value, answer.text)
                 assert answer.headers["content-type"] == "application/problem+json"
         assert world.ttp.desk.stored(exchange.manifest.exchange) is None
-        assert world.ttp.desk.ledger.tree.size == 0
+        assert world.ttp.desk.ledger.size == 0
 
     def test_content_type(self, world: Served, b: NodeClient) -> None:
         """What doesn't say that it is JSON isn't read as JSON."""
@@ -299,4 +299,4 @@ def test_many_at_once(world: Served, b: NodeClient) -> None:
     go.set()
     for thread in (*askers, holder):
         thread.join(20)
-    assert world.ttp.desk.ledger.tree.size == 45
+    assert world.ttp.desk.ledger.size == 45

@@ -94,10 +94,10 @@ class TestCertificates:
 
 
 def test_one_server_a_directory(tmp_path: Path) -> None:
-    """A second TTP on the same directory isn't started: a ledger has one writer."""
+    """A second TTP on the same directory isn't started: a ledger has one server."""
     with served(tmp_path) as world:
         second = object.__new__(Served)
         second.directory, second.clock, second.parties = world.directory, world.clock, world.parties
-        with pytest.raises(ConfigurationError, match="one writer"):
+        with pytest.raises(ConfigurationError, match="one server"):
             second.start()
         assert world.client.get("/readyz").status_code == 200

@@ -39,7 +39,7 @@ def grow(world: Served, b: NodeClient, sizes: Sequence[int]) -> list[VerifiedChe
     """Trade until the ledger has each of these sizes; return the checkpoints over them."""
     made = [checkpoint(world)]
     for size in sizes:
-        while world.ttp.desk.ledger.tree.size < size:
+        while world.ttp.desk.ledger.size < size:
             assert b.complete(world.exchange(b"entry")).status_code == 200
         made.append(checkpoint(world))
     return made
@@ -165,9 +165,9 @@ def execute(*statements: tuple[str, tuple[Any, ...]]) -> Callable[[Served], None
 
 def other_key(world: Served) -> bytes:
     """A checkpoint over the right tree that another key signed."""
-    tree = world.ttp.desk.ledger.tree
+    edge = world.ttp.desk.ledger.snapshot.edge
     other = LedgerTTP(world.parties.root).checkpoint
-    return sign_checkpoint(Checkpoint("ttp.example/ledger", tree.size, tree.root()), other)
+    return sign_checkpoint(Checkpoint("ttp.example/ledger", edge.size, edge.root()), other)
 
 
 def signed_by_another(world: Served) -> None:

@@ -26,7 +26,7 @@ def faulty(world: Served) -> FaultyStore:
     """Put a faulty store under the running writer."""
     sequencer = world.ttp.desk.sequencer
     store = FaultyStore(sequencer._store)
-    sequencer._store = store
+    sequencer._store = sequencer._publisher._store = store
     return store
 
 
@@ -75,7 +75,7 @@ class TestCrash:
     def test_at_each_place(self, world: Served, b: NodeClient, nth: int, where: str, *, survives: bool) -> None:
         """Before COMMIT nothing happened, after it the outcome stands; asked again after the start, all is whole."""
         exchange = world.exchange(b"letter")
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         faulty(world).inject(nth, **{where: crash})
         assert b.complete(exchange).status_code == 500
         assert world.client.get("/readyz").status_code == 503
@@ -86,7 +86,7 @@ class TestCrash:
         answer = bundles.decode(b.complete(exchange).content)
         verify_bundle(answer, world.trust)
         assert kept is None or answer.token == kept.token
-        assert world.ttp.desk.ledger.tree.size == before + 1
+        assert world.ttp.desk.ledger.size == before + 1
 
     def test_tells_everybody_who_waits(self, world: Served, b: NodeClient) -> None:
         """A writer that dies fails all who wait at once, and new requests are told to try later."""
@@ -131,14 +131,14 @@ class TestFailure:
             raise Unavailable("connection lost while committing")
 
         exchange, next_one = world.exchange(b"letter"), world.exchange(b"next")
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         faulty(world).inject(BATCH, after=lose)
         assert b.complete(exchange).status_code == 503
         stored = world.ttp.desk.stored(exchange.manifest.exchange)
         assert stored is not None
         verify_bundle(bundles.decode(b.complete(next_one).content), world.trust)
         assert bundles.decode(b.complete(exchange).content).token == stored.token
-        assert world.ttp.desk.ledger.tree.size == before + 2
+        assert world.ttp.desk.ledger.size == before + 2
 
     def test_asking_again_signs_what_wasnt(self, world: Served, b: NodeClient) -> None:
         """An outcome whose checkpoint couldn't be stored is never "unknown": asking again has the tree signed."""
@@ -193,20 +193,20 @@ class TestBatch:
         def break_down() -> None:
             raise ZeroDivisionError
 
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         answers = self.submit_together(
             world, Proposes("one"), Proposes("two", refuse), Proposes("three", break_down), Proposes("four")
         )
         assert (answers[0], answers[3]) == ("one", "four")
         assert isinstance(answers[1], Forbidden)
         assert isinstance(answers[2], OurFault)
-        assert world.ttp.desk.ledger.tree.size == before + 3
+        assert world.ttp.desk.ledger.size == before + 3
         assert world.ttp.desk.ledger.snapshot.size == before + 3
 
     def test_the_same_exchange_twice_in_a_batch(self, world: Served, b: NodeClient) -> None:
         """The second proposal about an exchange in one batch is answered with the first one's token."""
         exchange, go, begun = world.exchange(b"letter"), threading.Event(), threading.Event()
-        before = world.ttp.desk.ledger.tree.size
+        before = world.ttp.desk.ledger.size
         sequencer = world.ttp.desk.sequencer
         with ThreadPoolExecutor(3) as pool:
             pool.submit(sequencer.submit, Proposes("held", waits(go, begun)))
@@ -216,7 +216,7 @@ class TestBatch:
             go.set()
             tokens = {bundles.decode(one.result(10).content).token for one in asked}
         assert len(tokens) == 1
-        assert world.ttp.desk.ledger.tree.size == before + 2
+        assert world.ttp.desk.ledger.size == before + 2
 
     def test_a_full_queue_turns_away(self, world: Served, b: NodeClient) -> None:
         """When the queue is full a request is answered 503 at once instead of waiting."""

@@ -25,18 +25,18 @@ def test_goes_on_after_a_failure(error: Exception, capfd: pytest.CaptureFixture[
             raise error
         done.set()
 
-    upkeep = Upkeep(task, 0.001)
+    upkeep = Upkeep("test", task, 0.001)
     upkeep.start()
     assert done.wait(10)
     upkeep.stop()
     first = json.loads(capfd.readouterr().err.splitlines()[0])
-    assert (first["event"], first["level"], str(error) in first["error"]) == ("upkeep failed", "error", True)
+    assert (first["event"], first["level"], str(error) in first["error"]) == ("periodic work failed", "error", True)
 
 
 def test_ends() -> None:
     """After it is stopped nothing is run any more."""
     ran = threading.Event()
-    upkeep = Upkeep(ran.set, 3600)
+    upkeep = Upkeep("test", ran.set, 3600)
     upkeep.start()
     upkeep.stop()
     assert not upkeep._thread.is_alive()

@@ -15,7 +15,7 @@ from shared.errors import ConfigurationError, OurFault
 from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
-from shared.programs.files import read_secret, sync_directory, write_secret
+from shared.programs.files import locked, read_secret, sync_directory, write_secret
 from ttp_server.ports import EpochRow, EpochRows
 
 DAY = 24 * 3600
@@ -23,6 +23,7 @@ OPEN_FOR = 180 * DAY
 RENEW_BEFORE = 60 * DAY
 GRACE = 30 * DAY
 MAX_KEY = 4096
+LOCK = "epochs.lock"
 
 
 class Escrow:
@@ -46,7 +47,7 @@ class Escrow:
 
     def upkeep(self, now: int) -> None:
         """Make what will be needed, destroy what isn't, load the rest. Safe to repeat, and after a crash."""
-        with self._lock:
+        with self._lock, locked(self._keys.parent / LOCK):  # other processes may share directory and database
             for kind in HPKE_KINDS:
                 if not any(row.kind == kind and row.open_until - now >= RENEW_BEFORE for row in self._rows.all()):
                     self._make(kind, now)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from shared.api import endpoints as e
-from shared.api.endpoints import JSON_TYPE, NOTE_TYPE, PROBLEM_TYPE, Endpoint
+from shared.api.endpoints import JSON_TYPE, NOTE_TYPE, OCTETS_TYPE, PROBLEM_TYPE, Endpoint
 
 _OCTETS = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "unpadded base64url"}
 _TOKEN = {"type": "string", "description": "compact JWS"}
@@ -75,6 +75,7 @@ _ABOUT: dict[str, tuple[str, str | None, tuple[int, str]]] = {
     e.EVIDENCE.name: ("Evidence of an exchange for its parties", None, (200, "Bundle")),
     e.FEED.name: ("What a node's domains are to know, in order", None, (200, "FeedPage")),
     e.CHECKPOINT.name: ("The newest signed checkpoint", None, (200, NOTE_TYPE)),
+    e.TILE.name: ("A tile or an entry bundle (c2sp.org/tlog-tiles)", None, (200, OCTETS_TYPE)),
     e.INCLUSION.name: ("The tlog-proof of an entry", None, (200, NOTE_TYPE)),
     e.CONSISTENCY.name: ("The proof that the ledger only grew", None, (200, "Consistency")),
     e.OPENAPI.name: ("This document", None, (200, JSON_TYPE)),
@@ -93,7 +94,8 @@ def document(version: str) -> dict[str, Any]:
     """Return the whole document."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in e.ALL:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+        path = endpoint.path.replace(":path}", "}")  # the rest of a path is Starlette's word
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SecMTP trusted third party", "version": version, "license": {"name": "Apache-2.0"}},
@@ -122,7 +124,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    names = re.findall(r"{(\w+)}", endpoint.path)
+    names = re.findall(r"{(\w+)(?::path)?}", endpoint.path)
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 
 

@@ -1,4 +1,4 @@
-"""The one writer: it gives every entry its place, commits batches, signs checkpoints, and only then answers.
+"""The one writer of a process: it gives entries their places, commits batches, has them published, then answers.
 
 Whoever waits gets an answer or an error by a deadline; a writer that dies fails everybody and readiness.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
@@ -17,8 +17,10 @@ from typing import Generic, Protocol, TypeVar
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger.merkle import leaf_hash
-from ttp_server.ports import Clock, Head, Store, StoredEntry, Transaction, TransactionLost
-from ttp_server.services.ledger import Ledger
+from shared.ledger.tiles import WIDTH
+from ttp_server.ports import Clock, Store, StoredEntry, Transaction, TransactionLost
+from ttp_server.services.ledger import load_edge
+from ttp_server.services.publisher import Publisher
 
 BATCH = 64
 LINGER = 0.005
@@ -62,16 +64,12 @@ class _Item:
 
 
 class Sequencer:
-    """Single writer of one ledger."""
+    """Single writer of a process. Those of other processes on the same database wait at the store's lock."""
 
-    def __init__(
-        self, store: Store, ledger: Ledger, head: Head, clock: Clock, committed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, store: Store, publisher: Publisher, clock: Clock) -> None:
         self._store = store
-        self._head = head
-        self._ledger = ledger
+        self._publisher = publisher
         self._clock = clock
-        self._committed = committed
         self._queue: queue.Queue[_Item | None] = queue.Queue(WAITING)
         self._in_flight = 0
         self._counting = threading.Lock()
@@ -80,10 +78,8 @@ class Sequencer:
         self._closing = False
 
     def open(self) -> None:
-        """Load and check the ledger, sign what was committed without a checkpoint, start writing (L8)."""
-        with self._store.reading() as stored:
-            self._ledger.load(stored, self._head.newest())
-        self._sign_tree()
+        """Check the ledger, publish what was committed without a checkpoint, start writing (L8)."""
+        self._publisher.open()
         self._thread.start()
 
     def close(self) -> None:
@@ -160,33 +156,37 @@ class Sequencer:
         if not batch:
             return
         try:
-            self._commit(batch)
-        except Exception as error:  # noqa: BLE001  (the database failed: nobody knows whether it committed)
+            self._publisher.before_deciding()
+            if self._commit(batch):
+                self._publisher.publish()
+        except Exception as error:  # noqa: BLE001  (database or witnesses failed: it may or may not be committed)
             for item in batch:
                 if not item.future.done():
-                    item.future.set_exception(Unavailable(f"the ledger couldn't be written: {type(error).__name__}"))
+                    item.future.set_exception(_unavailable(error))
             return
         for item in batch:
             if item.error is not None:
                 item.future.set_exception(item.error)
             else:
                 item.future.set_result(item.answer)
-        self._committed()
 
-    def _commit(self, batch: list[_Item]) -> None:
-        """Write one batch. Top to bottom is the order of durability (online.md T6 to T9)."""
+    def _commit(self, batch: list[_Item]) -> int:
+        """Write one batch and return how many entries it appended (online.md T6, T7).
+
+        COMMIT is the commit point. A crash before it: nothing happened, nothing was visible, asking again
+        starts afresh. A crash after it: the outcomes stand; they are published at the next start, and asking
+        again is answered with the stored tokens.
+        """
         with self._store.writing() as transaction:
-            self._catch_up(transaction)
+            size = transaction.size()  # under the lock: other processes write too
             time = max(transaction.last_time(), self._clock.now())
             leaves: list[bytes] = []
             for item in batch:
-                self._decide(item, transaction, LedgerPlace(self._ledger.tree.size + len(leaves), time), leaves)
-        # COMMIT was the commit point. A crash before it: nothing happened, nothing was visible, asking
-        # again starts afresh. A crash after it: the outcomes stand; `open` signs the tree at the next
-        # start, and asking again is answered with the stored tokens.
-        self._ledger.tree.stage(leaves).adopt()
-        if self._ledger.snapshot.size != self._ledger.tree.size:
-            self._sign_tree()
+                self._decide(item, transaction, LedgerPlace(size + len(leaves), time), leaves)
+            if (size + len(leaves)) // WIDTH > size // WIDTH:
+                for tile in load_edge(transaction, size).extend(leaves).tiles:
+                    transaction.put_tile(tile)
+        return len(leaves)
 
     def _decide(self, item: _Item, transaction: Transaction, place: LedgerPlace, leaves: list[bytes]) -> None:
         try:
@@ -216,20 +216,6 @@ class Sequencer:
         if isinstance(decided, Appended):
             leaves.append(entry.leaf_hash)
 
-    def _catch_up(self, transaction: Transaction) -> None:
-        """Take in entries that were committed though the commit seemed to fail."""
-        missing = list(transaction.leaf_hashes(self._ledger.tree.size))
-        if missing:
-            self._ledger.tree.stage(missing).adopt()
-
-    def _sign_tree(self) -> None:
-        """Sign the committed tree, store the checkpoint, and show it (T8)."""
-        snapshot = self._ledger.sign()
-        with self._store.writing() as transaction:
-            transaction.put_checkpoint(snapshot.size, snapshot.note)
-        self._head.remember(snapshot.note)
-        self._ledger.publish(snapshot)
-
     def _fail(self, batch: list[_Item], error: SecMTPError) -> None:
         waiting = list(batch)
         while not self._queue.empty():
@@ -239,3 +225,9 @@ class Sequencer:
         for item in waiting:
             if not item.future.done():
                 item.future.set_exception(error)
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    """Say why there is no answer; what isn't one of our own errors is named by its kind only."""
+    reason = error.message if isinstance(error, SecMTPError) else type(error).__name__
+    return Unavailable(f"the ledger couldn't be written: {reason}")

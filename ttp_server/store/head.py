@@ -1,6 +1,6 @@
 """The newest published checkpoint, in a file outside the database: a database from a backup is found out by it.
 
-The file is locked while the TTP runs, so that one directory has one server and so one writer.
+The file is locked while the TTP runs. On SQLite one directory has one server; on PostgreSQL several may share it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ BLOCK = 4096
 
 
 class HeadFile:
-    """One block, overwritten in place. Raises ConfigurationError when another process holds it."""
+    """One block, overwritten in place. Raises ConfigurationError when another process holds it.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    With `shared` others may hold it that share it too. An older note written over a newer one by a slower
+    process makes the check weaker, never wrong.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             os.close(file)
-            raise ConfigurationError(f"another process serves {path.parent}; a ledger has one writer") from error
+            raise ConfigurationError(
+                f"another process serves {path.parent}; with SQLite a ledger has one server"
+            ) from error
         self._file: int | None = file
 
     def newest(self) -> bytes | None:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, func, select
+from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import Conflict, Unavailable
+from shared.ledger.tiles import Tile, tile_root
 from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange, TransactionLost
 from ttp_server.store import tables as t
 
@@ -25,7 +26,17 @@ _REVOCATION = select(t.revocations.c.time, t.revocations.c.effective).where(
 _NODE = select(t.nodes).where(t.nodes.c.key_id == bindparam("key_id"))
 _LAST_TIME = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
 _LEAF_HASHES = select(t.entries.c.leaf_hash).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index)
+_LAST_INDEX = select(t.entries.c.index).order_by(t.entries.c.index.desc()).limit(1)
+_NEWEST_CHECKPOINT = select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)
+_CHECKPOINT = select(t.checkpoints.c.note).where(t.checkpoints.c.size == bindparam("size"))
+_TILE = select(t.tiles.c.hashes).where(t.tiles.c.level == bindparam("level"), t.tiles.c.number == bindparam("number"))
+_TILE_ROOTS = (
+    select(t.tiles.c.root)
+    .where(t.tiles.c.level == bindparam("level"), t.tiles.c.number >= bindparam("start"))
+    .order_by(t.tiles.c.number)
+)
 _PUT_ENTRY, _PUT_EXCHANGE, _PUT_PLACE = t.entries.insert(), t.exchanges.insert(), t.feed.insert()
+_PUT_TILE, _PUT_CHECKPOINT = t.tiles.insert(), t.checkpoints.insert()
 
 
 class SqlReading:
@@ -97,15 +108,15 @@ class SqlReading:
 
     def size(self) -> int:
         """Return the number of entries."""
-        return self._connection.scalar(select(func.count()).select_from(t.entries)) or 0
+        last = self._connection.scalar(_LAST_INDEX)  # counting would read them all
+        return 0 if last is None else last + 1
 
     def leaf_hashes(self, start: int) -> Iterable[bytes]:
         """Yield leaf hashes in order from an index on."""
         yield from self._connection.scalars(_LEAF_HASHES, {"start": start})
 
-    def entries(self) -> Iterable[StoredEntry]:
-        """Yield all entries in order, a page at a time."""
-        start = 0
+    def entries(self, start: int = 0) -> Iterable[StoredEntry]:
+        """Yield entries in order from an index on, a page at a time."""
         while True:
             query = select(t.entries).where(t.entries.c.index >= start).order_by(t.entries.c.index).limit(PAGE)
             rows = [StoredEntry(**row) for row in self._connection.execute(query).mappings()]
@@ -116,13 +127,22 @@ class SqlReading:
 
     def newest_checkpoint(self) -> tuple[int, bytes] | None:
         """Return size and note of the newest stored checkpoint."""
-        row = self._first(select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1))
+        row = self._first(_NEWEST_CHECKPOINT)
         return None if row is None else (row["size"], row["note"])
 
     def checkpoint(self, size: int) -> bytes | None:
         """Return the note of the checkpoint over `size` entries."""
-        found: bytes | None = self._connection.scalar(select(t.checkpoints.c.note).where(t.checkpoints.c.size == size))
+        found: bytes | None = self._connection.scalar(_CHECKPOINT, {"size": size})
         return found
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        """Return the 256 hashes of a full tile, None while it isn't full."""
+        found: bytes | None = self._connection.scalar(_TILE, {"level": level, "number": number})
+        return found
+
+    def tile_roots(self, level: int, start: int) -> Iterable[bytes]:
+        """Yield the roots of a level's full tiles in order from a number on."""
+        yield from self._connection.scalars(_TILE_ROOTS, {"level": level, "start": start})
 
     def _exchange(self, row: RowMapping) -> StoredExchange:
         query = select(t.feed.c.domain).where(t.feed.c.exchange == row["exchange"]).order_by(t.feed.c.cursor)
@@ -152,6 +172,11 @@ class SqlTransaction(SqlReading):
     def put_entry(self, entry: StoredEntry) -> None:
         """Append a ledger entry."""
         self._connection.execute(_PUT_ENTRY, {name: getattr(entry, name) for name in entry.__slots__})
+
+    def put_tile(self, tile: Tile) -> None:
+        """Write a tile that has become full."""
+        values = {"level": tile.level, "number": tile.number, "hashes": tile.hashes, "root": tile_root(tile.hashes)}
+        self._connection.execute(_PUT_TILE, values)
 
     def put_exchange(self, exchange: StoredExchange) -> None:
         """Write the row of hM and its places in the feeds. Fails if there is one."""
@@ -203,8 +228,12 @@ class SqlTransaction(SqlReading):
         return tuple(json.loads(row["domains"]))
 
     def put_checkpoint(self, size: int, note: bytes) -> None:
-        """Store a signed checkpoint."""
-        self._upsert(t.checkpoints, {"size": size, "note": note}, ("size",))
+        """Store a signed checkpoint. Raises Conflict if another one over this size is stored."""
+        stored = self.checkpoint(size)
+        if stored is None:
+            self._connection.execute(_PUT_CHECKPOINT, {"size": size, "note": note})
+        elif stored != note:
+            raise Conflict(f"another checkpoint over {size} entries is stored: two writers with two keys?")
 
     def _upsert(self, table: Table, values: dict[str, object], keys: tuple[str, ...]) -> None:
         dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql

@@ -62,6 +62,31 @@ checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
 )
 
+tiles = Table(
+    "tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+)
+
+cosignatures = Table(
+    "cosignatures",
+    metadata,
+    Column("size", BigInteger, ForeignKey("checkpoints.size"), primary_key=True, autoincrement=False),
+    Column("name", String(255), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+)
+
+stamps = Table(
+    "stamps",
+    metadata,
+    Column("size", BigInteger, ForeignKey("checkpoints.size"), primary_key=True, autoincrement=False),
+    Column("token", LargeBinary, nullable=False),
+)
+
 nodes = Table(
     "nodes",
     metadata,
