@@ -154,7 +154,7 @@ def _application(parts: _Parts) -> Starlette:
     size.set_function(lambda: parts.desk.ledger.size)
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(parts.directory, parts.record)
-    ledger = LedgerRoutes(parts.desk.ledger)
+    ledger = LedgerRoutes(parts.desk.ledger, parts.keys.identity.ledger_certificate)
     status = _StatusRoutes(parts.desk.sequencer, registry)
     handlers: dict[e.Endpoint, Handler] = {
         e.TTP_RECORD: directory.ttp,
@@ -168,6 +168,7 @@ def _application(parts: _Parts) -> Starlette:
         e.EVIDENCE: exchanges.evidence,
         e.FEED: exchanges.feed,
         e.CHECKPOINT: ledger.checkpoint,
+        e.LEDGER_CERTIFICATE: ledger.certificate,
         e.TILE: ledger.tile,
         e.INCLUSION: ledger.inclusion,
         e.CONSISTENCY: ledger.consistency,

@@ -27,6 +27,7 @@ STATUS = Endpoint("status", "POST", "/v1/exchanges/status", "nodes", 64 * 1024)
 EVIDENCE = Endpoint("evidence", "GET", "/v1/exchanges/{exchange}", "nodes")
 FEED = Endpoint("feed", "GET", "/v1/feed", "nodes")
 CHECKPOINT = Endpoint("checkpoint", "GET", "/ledger/checkpoint", "anybody")
+LEDGER_CERTIFICATE = Endpoint("ledgerCertificate", "GET", "/ledger/certificate", "anybody")
 TILE = Endpoint("tile", "GET", "/ledger/tile/{path:path}", "anybody")
 INCLUSION = Endpoint("inclusion", "GET", "/ledger/inclusion/{index}", "anybody")
 CONSISTENCY = Endpoint("consistency", "GET", "/ledger/consistency/{old}", "anybody")
@@ -47,6 +48,7 @@ ALL: tuple[Endpoint, ...] = (
     EVIDENCE,
     FEED,
     CHECKPOINT,
+    LEDGER_CERTIFICATE,
     TILE,
     INCLUSION,
     CONSISTENCY,
@@ -58,6 +60,7 @@ ALL: tuple[Endpoint, ...] = (
 
 JSON_TYPE = "application/json"
 PROBLEM_TYPE = "application/problem+json"
+CERTIFICATE_TYPE = "application/pkix-cert"
 OCTETS_TYPE = "application/octet-stream"
 NOTE_TYPE = "text/plain; charset=utf-8"
 

@@ -16,15 +16,9 @@ from shared.errors import ConfigurationError
 from shared.ledger import proof as proofs
 from shared.ledger.checkpoint import Checkpoint, VerifiedCheckpoint, check_extension, open_checkpoint, sign_checkpoint
 from shared.ledger.merkle import EMPTY_ROOT
-from shared.ledger.note import KeyType, VerifierKey, verifier_key
+from tests.doubles.ledger import log_key, stored_entries
 from tests.doubles.parties import LedgerTTP
 from tests.doubles.served import NodeClient, Served
-from ttp_server.ports import StoredEntry
-
-
-def log_key(world: Served) -> VerifierKey:
-    """The key with which the ledger's checkpoints are verified."""
-    return verifier_key("ttp.example/ledger", KeyType.LOG, world.ttp.keys.checkpoint.public_key())
 
 
 def checkpoint(world: Served) -> VerifiedCheckpoint:
@@ -43,12 +37,6 @@ def grow(world: Served, b: NodeClient, sizes: Sequence[int]) -> list[VerifiedChe
             assert b.complete(world.exchange(b"entry")).status_code == 200
         made.append(checkpoint(world))
     return made
-
-
-def stored_entries(world: Served) -> list[StoredEntry]:
-    """What is stored of the ledger."""
-    with world.ttp.desk.store.reading() as stored:
-        return list(stored.entries())
 
 
 def consistency(world: Served, old: int, size: int) -> tuple[bytes, ...]:

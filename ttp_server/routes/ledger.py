@@ -6,7 +6,7 @@ import json
 
 from starlette.responses import Response
 
-from shared.api.endpoints import JSON_TYPE, NOTE_TYPE, OCTETS_TYPE
+from shared.api.endpoints import CERTIFICATE_TYPE, JSON_TYPE, NOTE_TYPE, OCTETS_TYPE
 from shared.encoding import base64url
 from shared.errors import Malformed
 from ttp_server.routes.http import Call, in_thread
@@ -19,12 +19,17 @@ FOR_EVER = "public, max-age=31536000, immutable"
 class LedgerRoutes:
     """Routes that anybody may ask; every answer is from one snapshot (ledger.md L5)."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, certificate: bytes) -> None:
         self._ledger = ledger
+        self._certificate = certificate
 
     async def checkpoint(self, call: Call) -> Response:
         """The newest signed checkpoint."""
         return Response(self._ledger.snapshot.note, headers={"Content-Type": NOTE_TYPE, "Cache-Control": "no-cache"})
+
+    async def certificate(self, call: Call) -> Response:
+        """The certificate of the checkpoint key, which is worth what the root says of it."""
+        return Response(self._certificate, media_type=CERTIFICATE_TYPE, headers={"Cache-Control": "no-cache"})
 
     async def tile(self, call: Call) -> Response:
         """A tile or an entry bundle. What it holds never changes."""

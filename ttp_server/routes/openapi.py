@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from shared.api import endpoints as e
-from shared.api.endpoints import JSON_TYPE, NOTE_TYPE, OCTETS_TYPE, PROBLEM_TYPE, Endpoint
+from shared.api.endpoints import CERTIFICATE_TYPE, JSON_TYPE, NOTE_TYPE, OCTETS_TYPE, PROBLEM_TYPE, Endpoint
 
 _OCTETS = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "unpadded base64url"}
 _TOKEN = {"type": "string", "description": "compact JWS"}
@@ -75,6 +75,7 @@ _ABOUT: dict[str, tuple[str, str | None, tuple[int, str]]] = {
     e.EVIDENCE.name: ("Evidence of an exchange for its parties", None, (200, "Bundle")),
     e.FEED.name: ("What a node's domains are to know, in order", None, (200, "FeedPage")),
     e.CHECKPOINT.name: ("The newest signed checkpoint", None, (200, NOTE_TYPE)),
+    e.LEDGER_CERTIFICATE.name: ("The certificate of the checkpoint key", None, (200, CERTIFICATE_TYPE)),
     e.TILE.name: ("A tile or an entry bundle (c2sp.org/tlog-tiles)", None, (200, OCTETS_TYPE)),
     e.INCLUSION.name: ("The tlog-proof of an entry", None, (200, NOTE_TYPE)),
     e.CONSISTENCY.name: ("The proof that the ledger only grew", None, (200, "Consistency")),

@@ -123,7 +123,10 @@ class Ledger:
 
     def tile(self, path: str) -> bytes:
         """Return a tile or an entry bundle by its path, of any published size (ledger.md L9). Raises NotFound."""
-        level, number, width = tiles.parse_path(path)
+        try:
+            level, number, width = tiles.parse_path(path)
+        except Malformed as error:
+            raise NotFound(error.message) from error
         edge = self.snapshot.edge
         if width > tiles.width_at(level, number, edge.size):
             raise NotFound(f"the ledger of {edge.size} entries has no {path} yet")
