@@ -28,7 +28,7 @@ from shared.encoding.address import normal_domain
 from shared.errors import ConfigurationError, NotFound
 from shared.evidence.records import verify_ttp
 from shared.evidence.verification import require
-from shared.programs.files import private_directory, read_bounded, write_public, write_secret
+from shared.programs.files import keep_public, private_directory, read_bounded, write_public, write_secret
 
 REQUEST = "request.json"
 PROOF_FILE = "proof.secmtp.json"
@@ -64,7 +64,8 @@ def install_certificates(directory: Path, file: Path, root_file: Path, *, now: i
     data = read_bounded(file, requests.MAX_FILE)
     certificates = requests.decode_certificates(data)
     identities.check_certificates(directory, certificates, TrustRoot.from_pem(root_pem), now)
-    write_public(directory / identities.ROOT, root_pem)
+    keep_public(directory / identities.ROOT, root_pem)
+    # Written last, it says that all is there: after a crash before it the same command goes on.
     write_public(directory / identities.CERTIFICATES, data)
 
 

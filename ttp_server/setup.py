@@ -12,7 +12,7 @@ from shared.crypto.requests import TTPNames
 from shared.encoding import base64url
 from shared.encoding.address import normal_domain
 from shared.errors import ConfigurationError
-from shared.programs.files import private_directory, read_bounded, write_public
+from shared.programs.files import keep_public, private_directory, read_bounded, write_public
 from ttp_server import settings as settings_module
 from ttp_server.app import database_url
 from ttp_server.custody.escrow import Escrow
@@ -48,7 +48,8 @@ def install_certificates(directory: Path, file: Path, root_file: Path, *, now: i
     root_pem = read_bounded(root_file, MAX_ROOT)
     data = read_bounded(file, requests.MAX_FILE)
     check_certificates(directory, requests.decode_certificates(data), TrustRoot.from_pem(root_pem), now)
-    write_public(directory / ROOT, root_pem)
+    keep_public(directory / ROOT, root_pem)
+    # Written last, it says that all is there: after a crash before it the same command goes on.
     write_public(directory / CERTIFICATES, data)
 
 

@@ -69,7 +69,10 @@ class Fields:
     def octets(self, name: str, length: int | None = None, *, limit: int = 1 << 20) -> bytes:
         """Take base64url octets: exactly `length`, or 1 to `limit` of them."""
         text = self.text(name, limit=(limit + 2) // 3 * 4)
-        return base64url.decode(text, length=length, what=f"{self._what}: {name!r}")
+        data = base64url.decode(text, length=length, what=f"{self._what}: {name!r}")
+        if len(data) > limit:  # the text's bound is coarser
+            raise Malformed(f"{self._what}: {name!r} has {len(data)} octets, at most {limit} are allowed")
+        return data
 
     def nested(self, name: str) -> Fields:
         """Take a nested object as a reader of its own."""

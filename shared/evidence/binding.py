@@ -7,7 +7,6 @@ each names the digest of its predecessor, so that a sender's pin accepts only a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.crypto import signing
@@ -23,8 +22,7 @@ from shared.crypto.keys import HpkePublicKey, SigningKey, decode_public, encode_
 from shared.encoding import base64url, canonical
 from shared.encoding.address import domain_of, is_normal
 from shared.encoding.fields import Fields
-from shared.errors import EvidenceFault
-from shared.evidence.verification import require, step
+from shared.evidence.verification import alone, require, step
 
 MAX_AGE = 7 * 24 * 3600
 MAX_SKEW = 300
@@ -89,7 +87,7 @@ def verify_binding(compact: str, root: TrustRoot, at: int, *, max_age: int = MAX
     with step("binding.syntax"):
         token = signing.parse(compact, signing.BINDING)
         content = _content(token.fields())
-    domain_ca = verify_domain_ca(_single(token.chain), root, at)
+    domain_ca = verify_domain_ca(alone(token.chain, "binding.syntax"), root, at)
     named = domain_of(content.address) in domain_ca.domains
     require(named, "binding.domain", f"the CA of {', '.join(domain_ca.domains)} can't bind {content.address}")
     signing.check_signature(token, domain_ca.public_key, "binding.signature")
@@ -135,12 +133,6 @@ def _content(fields: Fields) -> BindingContent:
     fields.end()
     require(is_normal(content.address), "binding.syntax", f"{content.address!r} isn't in normal form")
     return content
-
-
-def _single(chain: Sequence[bytes]) -> bytes:
-    if len(chain) != 1:
-        raise EvidenceFault("binding.syntax", f"x5c holds {len(chain)} certificates, expected the domain CA's alone")
-    return chain[0]
 
 
 def _check_age(issued: int, at: int, max_age: int) -> None:

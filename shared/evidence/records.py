@@ -15,7 +15,7 @@ from shared.encoding import base64url
 from shared.encoding.fields import Fields
 from shared.errors import EvidenceFault
 from shared.evidence.manifest import MODES
-from shared.evidence.verification import require, step
+from shared.evidence.verification import alone, require, step
 
 MAX_EPOCHS = 8
 MAX_SKEW = 300
@@ -89,7 +89,7 @@ def verify_domain(compact: str, root: TrustRoot, at: int) -> DomainRecord:
     with step("domain.syntax"):
         token = signing.parse(compact, signing.DOMAIN)
         record = _domain(token.fields())
-    domain_ca = verify_domain_ca(token.chain[0], root, at)
+    domain_ca = verify_domain_ca(alone(token.chain, "domain.syntax"), root, at)
     require(record.domain in domain_ca.domains, "domain.name", f"the CA can't speak for {record.domain}")
     signing.check_signature(token, domain_ca.public_key, "domain.signature")
     # A record from the future would stand in the way of the domain's own newer ones until then.

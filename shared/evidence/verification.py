@@ -8,7 +8,7 @@ signature, so that the cheapest check that can fail comes first and errors are t
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from shared.crypto import shares, signing
@@ -35,6 +35,12 @@ def require(condition: bool, name: str, message: str) -> None:  # noqa: FBT001  
     """Raise EvidenceFault(name) unless the condition holds."""
     if not condition:
         raise EvidenceFault(name, message)
+
+
+def alone(chain: Sequence[bytes], name: str) -> bytes:
+    """Return the only certificate of a token that a domain CA signs. Raises EvidenceFault(name) for more."""
+    require(len(chain) == 1, name, f"x5c holds {len(chain)} certificates, expected the domain CA's alone")
+    return chain[0]
 
 
 def verify_nro(compact: str, manifest: Manifest, root: TrustRoot, at: int) -> NRO:

@@ -32,6 +32,15 @@ def write_public(path: Path, data: bytes) -> None:
     _create(path, data, EVERYBODY_READS)
 
 
+def keep_public(path: Path, data: bytes) -> None:
+    """Create a file that everybody may read, or find it there with the same octets: a crash may have come between."""
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(data) + 1) == data:
+                return
+    write_public(path, data)
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """Return the whole of a file of at most `limit` octets. Raises ConfigurationError."""
     return _read(path, limit, secret=False)

@@ -145,6 +145,17 @@ class TestCertify:
             setup.install_certificates(directory, directory.with_suffix(".issued.json"), world.root, now=world.now)
         assert (directory / "certificates.json").read_bytes() == before
 
+    def test_after_a_crash(self, world: Today) -> None:
+        """Where a crash came between the root and the certificates, the same command goes on; another root stays."""
+        directory = world.made()
+        issued = world.issue(directory)
+        (directory / "root.pem").write_bytes(world.root.read_bytes() + b"\n")
+        with pytest.raises(ConfigurationError, match="exists already"):
+            setup.install_certificates(directory, issued, world.root, now=world.now)
+        (directory / "root.pem").write_bytes(world.root.read_bytes())
+        setup.install_certificates(directory, issued, world.root, now=world.now)
+        assert (directory / "certificates.json").exists()
+
     def test_of_another_program(self, world: Today) -> None:
         """What the CA issued to the TTP doesn't make a node."""
         directory = world.made()

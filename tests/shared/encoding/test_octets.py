@@ -81,6 +81,16 @@ class TestFields:
         with pytest.raises(Malformed):
             Fields({"n": value}, "thing").integer("n")
 
+    @pytest.mark.parametrize(("octets", "fits"), [(1, True), (10, True), (11, False), (12, False), (13, False)])
+    def test_bound_of_octets(self, octets: int, *, fits: bool) -> None:
+        """A bound on octets is meant to the octet, not to the next group of base64url."""
+        fields = Fields({"o": base64url.encode(bytes(octets))}, "thing")
+        if fits:
+            assert fields.octets("o", limit=10) == bytes(octets)
+            return
+        with pytest.raises(Malformed):
+            fields.octets("o", limit=10)
+
     def test_missing_member(self) -> None:
         """A missing member is named."""
         with pytest.raises(Malformed, match="lacks the member 'n'"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from shared.crypto import signing
 from shared.crypto.keys import generate_hpke, key_id
 from shared.errors import EvidenceFault
 from shared.evidence.binding import MAX_AGE, BindingContent, check_pin, sign_binding, verify_binding
@@ -21,6 +23,8 @@ from shared.evidence.records import (
 )
 from shared.evidence.revocation import Revocation, sign_revocation, verify_revocation
 from tests.doubles.parties import EXPIRES, NOW, Domain, Parties, User, parties
+
+OWN = {"v", "label"}  # what every token has
 
 
 def content(user: User) -> BindingContent:
@@ -122,6 +126,24 @@ class TestRecords:
         world = parties()
         assert step_of(lambda: verify_ttp(ttp_record(world, name="x.example"), world.trust, NOW)) == "ttp.name"
         assert step_of(lambda: verify_ttp(ttp_record(world, log="x.example/l"), world.trust, NOW)) == "ttp.log"
+
+
+class TestChains:
+    def test_more_than_the_ca(self) -> None:
+        """What a domain CA signs comes with its certificate alone: nobody would check what stands behind it."""
+        world = parties()
+        record = DomainRecord("b.example", "mail.b.example", 25, generate_hpke("X25519").public, ("online",), NOW)
+        revocation = Revocation(world.bob.address, key_id(world.bob.receipt.public_key()), "superseded", NOW)
+        cases: tuple[tuple[signing.TokenType, Callable[..., object], str], ...] = (
+            (signing.BINDING, verify_binding, bind(content(world.bob), world.b)),
+            (signing.DOMAIN, verify_domain, sign_domain(record, world.b.key, world.b.certificate)),
+            (signing.REVOCATION, verify_revocation, sign_revocation(revocation, world.b.key, world.b.certificate)),
+        )
+        for kind, verify, good in cases:
+            verify(good, world.trust, NOW)
+            members = {name: value for name, value in signing.parse(good, kind).payload.items() if name not in OWN}
+            forged = signing.sign(kind, members, world.b.key, [world.b.certificate, world.a.certificate])
+            assert step_of(partial(verify, forged, world.trust, NOW)) == f"{kind.label.lower()}.syntax"
 
 
 def ttp_record(world: Parties, name: str = "ttp.example", log: str = "ttp.example/ledger") -> str:
