@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import ssl
@@ -15,9 +14,9 @@ import uvicorn
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.crypto.certificates import Purpose
+from shared.programs.http import BoundedProtocol
 from shared.programs.log import configure_log
 from ttp_server.app import TTP, build
 from ttp_server.custody.keys import key_file
@@ -26,8 +25,6 @@ from ttp_server.settings import Settings
 GRACE = 2
 KEEP_ALIVE = 75
 BACKLOG = 512
-HEAD_SECONDS = 15.0
-MAX_HEAD = 32 * 1024
 
 
 def serve(directory: Path, settings: Settings) -> None:
@@ -67,51 +64,6 @@ class _Server(uvicorn.Server):
         """Let long polls answer first: uvicorn would wait for them."""
         self._ttp.stopping.set()
         await super().shutdown(sockets)
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose request heads have bounds: uvicorn leaves both their octets and their time to the client."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
-        super().connection_made(transport)
-        self._in_head = True
-        self._head_octets = 0
-        self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._late.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; what is still a head after that counts as one. The rest is bounded where bodies are read."""
-        self._completed = False
-        super().data_received(data)
-        if self._completed:  # these octets held the end of a request, and hardly more
-            return
-        self._head_octets += len(data)
-        if self._in_head and self._head_octets > MAX_HEAD and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 431 Head Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        super().on_message_begin()
-        self._late.cancel()
-        self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        """The head is over."""
-        self._late.cancel()
-        self._in_head = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """The next octets are a head's again."""
-        self._in_head = self._completed = True
-        self._head_octets = 0
-        super().on_message_complete()
 
 
 def configuration(directory: Path, settings: Settings, ttp: TTP) -> uvicorn.Config:

@@ -18,7 +18,8 @@ from starlette.routing import Route
 
 from shared.api.authorization import Request as AuthorizedRequest
 from shared.api.endpoints import JSON_TYPE, Endpoint
-from shared.errors import Malformed, OurFault, SecMTPError, TooLarge, Unavailable
+from shared.errors import Malformed, OurFault, SecMTPError, Unavailable
+from shared.programs.http import read_body
 from ttp_server.ports import Node
 from ttp_server.routes.problems import of_error, problem
 from ttp_server.services.nodes import Gate
@@ -112,7 +113,7 @@ async def _answer(call: Call, handler: Handler, telemetry: Telemetry) -> Respons
     try:
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                call.body = await _body(call.request, call.endpoint.limit)
+                call.body = await read_body(call.request, call.endpoint.limit)
         except TimeoutError:
             return problem(408, "slow-body", "Too slow", f"the body didn't come within {BODY_SECONDS:.0f} s")
         if call.endpoint.method == "POST" and not _is_json(call.request):
@@ -131,19 +132,6 @@ async def _answer(call: Call, handler: Handler, telemetry: Telemetry) -> Respons
     except Exception as error:  # noqa: BLE001  (the edge: nothing of it may reach the client)
         telemetry.failed(call, error)
         return of_error(OurFault("unexpected"))
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """Read a body of at most `limit` octets. The announced length is checked first, the real one on the way."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        raise TooLarge(f"the body has {announced} octets, at most {limit} are allowed here")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise TooLarge(f"the body has more than {limit} octets, which is the bound here")
-    return bytes(body)
 
 
 def _is_json(request: Request) -> bool:
