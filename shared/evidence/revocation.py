@@ -12,7 +12,7 @@ from shared.crypto import signing
 from shared.crypto.certificates import TrustRoot, verify_domain_ca
 from shared.crypto.keys import SigningKey
 from shared.encoding import base64url
-from shared.encoding.address import domain_of
+from shared.encoding.address import domain_of, is_normal
 from shared.evidence.verification import alone, require, step
 
 REASONS = ("key-compromise", "superseded", "cessation", "unspecified")
@@ -51,6 +51,7 @@ def verify_revocation(compact: str, root: TrustRoot, at: int) -> Revocation:
             fields.integer("issued"),
         )
         fields.end()
+    require(is_normal(revocation.address), "revocation.syntax", f"{revocation.address!r} isn't in normal form")
     domain_ca = verify_domain_ca(alone(token.chain, "revocation.syntax"), root, at)
     named = domain_of(revocation.address) in domain_ca.domains
     require(named, "revocation.domain", f"the CA of {', '.join(domain_ca.domains)} can't revoke {revocation.address}")

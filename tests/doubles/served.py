@@ -8,7 +8,7 @@ import secrets
 import shutil
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -37,10 +37,15 @@ from shared.evidence.revocation import Revocation, sign_revocation
 from shared.programs.files import write_public
 from shared.programs.log import configure_log
 from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
+from tests.doubles.postgres import Server
+from ttp_server import settings as settings_module
 from ttp_server import setup
 from ttp_server.app import TTP, build
 from ttp_server.server import _Server, configuration
 from ttp_server.settings import load
+from ttp_server.store.database import open_engine, upgrade
+from ttp_server.store.epochs import SqlEpochRows
+from ttp_server.store.sql import SqlStore
 
 
 class PushedClock:
@@ -167,14 +172,35 @@ def _template() -> tuple[Path, Parties]:
     return place, parties
 
 
-class Served:
-    """Everything around one TTP in a directory. `restart` serves the same directory anew."""
+@cache
+def _postgres_template(server: Server) -> str:
+    """Make that TTP's database on PostgreSQL once; each test serves a clone of it."""
+    url = server.create()
+    source, target = open_engine(f"sqlite:///{_template()[0] / 'ttp' / 'data' / 'ttp.sqlite'}"), open_engine(url)
+    upgrade(target)
+    with SqlStore(source).reading() as stored:
+        assert stored.size() == 0, "the template holds more than its escrow epochs"
+    rows = SqlEpochRows(target)
+    for row in SqlEpochRows(source).all():
+        rows.add(row)
+    for engine in (source, target):
+        engine.dispose()
+    return url
 
-    def __init__(self, directory: Path) -> None:
+
+class Served:
+    """Everything around one TTP in a directory. `restart` serves the same directory anew.
+
+    Its database is SQLite in the directory, or the one at `database`, which must hold what the template's holds.
+    """
+
+    def __init__(self, directory: Path, database: str = "") -> None:
         self.directory = directory / "ttp"
         self.clock = PushedClock()
         template, parties = _template()
         shutil.copytree(template, directory, dirs_exist_ok=True)
+        settings = self.directory / settings_module.FILE
+        settings.write_text(settings.read_text().replace('database = ""', f'database = "{database}"'))
         self.parties = copy(parties)
         self.ttp: TTP
         self.client: httpx.Client
@@ -241,11 +267,25 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
-    """Serve a TTP with two enrolled nodes, `a` and `b`."""
-    world = Served(directory)
+def served(directory: Path, database: str = "") -> Iterator[Served]:
+    """Serve a TTP, nobody enrolled."""
+    world = Served(directory, database)
     world.start()
     try:
         yield world
     finally:
         world.stop()
+
+
+@contextmanager
+def served_on(kind: str, directory: Path, postgres: Callable[[], Server]) -> Iterator[Served]:
+    """Serve a TTP on a database of this kind. `postgres` gives the server, and is asked only when one is needed."""
+    if kind == "sqlite":
+        with served(directory) as world:
+            yield world
+        return
+    server = postgres()
+    database = server.create(_postgres_template(server))
+    with served(directory, database) as world:
+        yield world
+    server.drop(database)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.served import NodeClient, Served, served
+from tests.doubles.served import NodeClient, Served, served_on
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Served]:
+def world(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Iterator[Served]:
     """A TTP over real HTTPS, nobody enrolled."""
-    with served(tmp_path) as made:
+    with served_on(kind, tmp_path, lambda: request.getfixturevalue("postgres")) as made:
         yield made
 
 

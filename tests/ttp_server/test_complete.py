@@ -23,6 +23,7 @@ def no_state(world: Served, exchange: Exchange, before: int) -> None:
     assert world.ttp.desk.ledger.size == before
 
 
+@pytest.mark.both_databases
 class TestTrade:
     def test_gives_a_receipt(self, world: Served, b: NodeClient) -> None:
         """A good trade is answered with a bundle that is a receipt, offline, with the root alone."""

@@ -176,6 +176,7 @@ class TestOneFault:
         check_whole(world, seen, [first, second, third])
 
 
+@pytest.mark.both_databases
 def test_many_crashes(world: Served, a: NodeClient, b: NodeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a crash at every place, one after the other, the ledger is one, and the feed tells each outcome once."""
     traded: list[Exchange] = []

@@ -44,6 +44,7 @@ def record_of(domain: Domain, user: User, issued: int = NOW, port: int = 2525, c
     return sign_domain(record, domain.key, certificate or domain.certificate)
 
 
+@pytest.mark.both_databases
 class TestLookUp:
     def test_gives_binding_and_domain(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """An enrolled node gets the newest binding and the domain's record, both to be verified with the root alone."""
@@ -73,6 +74,7 @@ class TestLookUp:
         assert NodeClient(world, "c.example").look_up("bob@b.example").status_code == 403
 
 
+@pytest.mark.both_databases
 class TestBinding:
     def test_becomes_an_entry(self, world: Served, b: NodeClient) -> None:
         """A binding is logged: the entry's salted hash is over the binding's octets, and nobody's name is in it."""
@@ -199,6 +201,7 @@ class TestRefusals:
         assert (answer.status_code, answer.json()["step"]) == (422, "domain.name")
 
 
+@pytest.mark.both_databases
 class TestDomainRecord:
     def test_newest_stands(self, world: Served, b: NodeClient) -> None:
         """A newer record replaces the stored one; the same again is fine; an older one is refused with 409."""
@@ -224,6 +227,7 @@ class TestDomainRecord:
         assert answer.status_code == 201, answer.text
 
 
+@pytest.mark.both_databases
 class TestRevocation:
     def test_becomes_an_entry_with_its_notice(self, world: Served, b: NodeClient) -> None:
         """A revocation is logged with the key's id, and counts against evidence only from its notice on."""

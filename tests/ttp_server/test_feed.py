@@ -54,6 +54,7 @@ def listeners(world: Served) -> int:
     return len(bell._listeners)
 
 
+@pytest.mark.both_databases
 class TestOrder:
     def test_both_parties_get_every_outcome_once(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """COMPLETED, INVALID and EXPIRED come to both parties' nodes, each once, in the ledger's order."""
@@ -106,6 +107,7 @@ class TestOrder:
         assert a.feed(cursor).bundles == ()
 
 
+@pytest.mark.both_databases
 class TestWhoIsTold:
     def test_nobody_else(self, world: Served, b: NodeClient) -> None:
         """The node of another domain is told nothing, neither by the feed nor by asking for an exchange it knows."""

@@ -61,6 +61,7 @@ def test_the_ttps_own_certificates(world: Served, a: NodeClient, b: NodeClient, 
     assert bundles.decode(b.complete(before).content).token == token
 
 
+@pytest.mark.both_databases
 def test_entries_never_go_back_in_time(world: Served, b: NodeClient) -> None:
     """Whatever the clock does, the times of the ledger's entries only grow."""
     for time in (NOW + 50, NOW, NOW + 20, NOW + 60, NOW + 10):

@@ -47,6 +47,7 @@ def test_moving_head(world: Served, b: NodeClient) -> None:
     assert len(sizes) > 10
 
 
+@pytest.mark.both_databases
 def test_sizes_without_a_checkpoint(world: Served, b: NodeClient) -> None:
     """Inside a batch nothing was signed: for those sizes there is no proof, for all others there is."""
     exchanges = [world.exchange(b"letter %d" % number) for number in range(12)]

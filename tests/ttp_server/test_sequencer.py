@@ -62,6 +62,7 @@ class Proposes:
         return Appended("test", b"entry " + self.name.encode(), bytes(32), b"", self.name)
 
 
+@pytest.mark.both_databases
 class TestCrash:
     @pytest.mark.parametrize(
         ("nth", "where", "survives"),
@@ -109,6 +110,7 @@ class TestCrash:
         assert b.complete(first).status_code == 503
 
 
+@pytest.mark.both_databases
 class TestFailure:
     def test_before_commit_is_told_and_repeatable(self, world: Served, b: NodeClient) -> None:
         """A database that fails once is answered 503 with Retry-After, leaves nothing, and the next try trades."""
@@ -170,6 +172,7 @@ class TestFailure:
         assert len({bundles.decode(answer.content).token for answer in answers}) == 1
 
 
+@pytest.mark.both_databases
 class TestBatch:
     def submit_together(self, world: Served, *proposals: Proposes) -> list[Any]:
         """Submit proposals so that the writer takes them in one batch; return answers and errors."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.errors import Conflict, Unavailable
+from shared.errors import Conflict, OurFault, Unavailable
 from shared.ledger.tiles import Tile, tile_root
 from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange, TransactionLost
 from ttp_server.store import tables as t
@@ -164,6 +164,10 @@ class SqlTransaction(SqlReading):
                 yield
         except IntegrityError as error:
             raise Conflict("it exists already in another form; the first one stands") from error
+        except DataError as error:
+            # A value that the column can't hold (for PostgreSQL U+0000 in a text is one) is this proposal's own
+            # fault: taken for a lost transaction it would undo its neighbours, each time it is tried again.
+            raise OurFault("a value doesn't fit its column in the database") from error
         except DBAPIError as error:
             # A full disk makes SQLite roll back the whole transaction by itself. What came after would then
             # be written outside of any.
