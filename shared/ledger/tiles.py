@@ -232,6 +232,13 @@ def decode_entries(data: bytes, width: int) -> tuple[bytes, ...]:
     return tuple(entries)
 
 
+def cut(name: TileName, whole: bytes) -> bytes:
+    """Return a partial tile or bundle out of the full one that it became. Raises Malformed."""
+    if name.level != ENTRIES:
+        return whole[: name.width * HASH]
+    return encode_entries(decode_entries(whole, WIDTH)[: name.width])
+
+
 class _Nodes:
     """The nodes of one tree size, computed from tiles; each tile is read once."""
 

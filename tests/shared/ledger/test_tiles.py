@@ -95,7 +95,7 @@ class TestEdge:
             assert extended.edge.root() == TREE.root_at(size)
             assert extended.edge.size == size
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(0, 3000), max_size=8))
     def test_any_batches(self, sizes: list[int]) -> None:
         """However the leaves come in batches, the edge and the tiles are those of one batch."""
@@ -161,7 +161,7 @@ class TestProofs:
             for index in range(new):
                 assert tiles.inclusion(index, new, STORE.read) == TREE.inclusion(index, new)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.integers(1, COUNT), st.data())
     def test_any_size(self, size: int, data: st.DataObject) -> None:
         """Proofs for any size of a log of three levels are those of the plain tree."""
@@ -170,7 +170,7 @@ class TestProofs:
         assert tiles.inclusion(index, size, STORE.read) == TREE.inclusion(index, size)
         assert tiles.consistency(old, size, STORE.read) == TREE.consistency(old, size)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.integers(1, MAX_SIZE), st.data())
     def test_enormous(self, size: int, data: st.DataObject) -> None:
         """Proofs in trees of up to 2^63 − 1 leaves verify, and read at most two tiles a level."""
@@ -321,3 +321,12 @@ class TestBundles:
         """A bundle over the length of 256 longest entries is refused unread."""
         with pytest.raises(TooLarge, match="at most"):
             tiles.decode_entries(bytes(tiles.MAX_BUNDLE + 1), WIDTH)
+
+    def test_cut(self) -> None:
+        """A partial tile or bundle is cut out of the full one that it became."""
+        entries = [bytes(number) for number in range(WIDTH)]
+        whole = tiles.encode_entries(entries)
+        assert tiles.cut(TileName(ENTRIES, 0, 7), whole) == tiles.encode_entries(entries[:7])
+        assert tiles.cut(TileName(0, 0, 7), bytes(FULL)) == bytes(7 * HASH)
+        with pytest.raises(Malformed, match="isn't 256 entries"):
+            tiles.cut(TileName(ENTRIES, 0, 7), whole[:-1])
