@@ -37,7 +37,7 @@ GROUPS = {
     "ca": GroupAt("shared.commands.ca:app", "Keep a root certification authority."),
     "demo": GroupAt("shared.commands.demo:app", "Watch a certified mail go from a mail program to a proven receipt."),
     "evidence": GroupAt("shared.commands.evidence:app", "Verify and show evidence, offline."),
-    "ledger": GroupAt("shared.commands.ledger:app", "Check, mirror and witness ledgers."),
+    "ledger": GroupAt("shared.commands.ledger:app", "Audit, mirror, monitor and witness ledgers."),
     "node": GroupAt("secmtp_node.cli:app", "Set up and run a node."),
     "ttp": GroupAt("ttp_server.cli:app", "Set up and run a trusted third party."),
 }

@@ -37,6 +37,16 @@ class Rollback(EvidenceFault):
         self.second = offered
 
 
+def compare(known: VerifiedCheckpoint, offered: VerifiedCheckpoint) -> None:
+    """Refuse, without any tile, what two signed notes show by themselves. Raises Rollback or Fork (ledger.md L15)."""
+    if known.origin != offered.origin:
+        raise EvidenceFault("checkpoint.origin", f"{known.origin} is another log than {offered.origin}")
+    if known.size > offered.size:
+        raise Rollback(known, offered)
+    if known.size == offered.size and not hmac.compare_digest(known.root, offered.root):
+        raise Fork(known, offered)
+
+
 class SignedTree:
     """A log's tiles and entries, each checked against the root that the log signed before it is given.
 
@@ -96,10 +106,7 @@ class SignedTree:
 
     def check(self, other: VerifiedCheckpoint) -> None:
         """Verify that another checkpoint of the log is of the same tree. Raises Fork or Rollback (ledger.md L15)."""
-        if other.origin != self.checkpoint.origin:
-            raise EvidenceFault("checkpoint.origin", f"{other.origin} is another log than {self.checkpoint.origin}")
-        if other.size > self.checkpoint.size:
-            raise Rollback(other, self.checkpoint)
+        compare(other, self.checkpoint)
         if not hmac.compare_digest(self.edge_at(other.size).root(), other.root):
             raise Fork(other, self.checkpoint)
 

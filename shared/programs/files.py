@@ -1,6 +1,6 @@
 """Files that programs read and write: bounded, durable when they return, secrets for the owner only.
 
-Nothing here overwrites: a key that exists is never replaced by one that was just made.
+Nothing but `replace_public` overwrites: a key that exists is never replaced by one that was just made.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +39,19 @@ def keep_public(path: Path, data: bytes) -> None:
             if file.read(len(data) + 1) == data:
                 return
     write_public(path, data)
+
+
+def replace_public(path: Path, data: bytes) -> None:
+    """Put a file that everybody may read (0644) in the place of whatever was there, whole or not at all.
+
+    The octets are on disk when this returns, the name only after `sync_directory`.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "wb", opener=_opener(EVERYBODY_READS)) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -99,6 +112,10 @@ def _end_of_last_line(file: BinaryIO) -> int:
     if found < 0 < start:
         raise ConfigurationError("the file of records ends in a line of unknown origin; restore it from a backup")
     return start + found + 1
+
+
+def _opener(mode: int) -> Callable[[str, int], int]:
+    return lambda name, flags: os.open(name, flags, mode)
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

@@ -68,6 +68,10 @@ class TestImports:
         assert "shared.evidence.receipt" in loaded
         assert within(loaded, (*HEAVY, *OTHERS)) == []
 
+    def test_ledger(self) -> None:
+        """Help on the ledger's tools imports no client and no progress bar."""
+        assert within(imported_by("ledger", "--help"), (*HEAVY, *OTHERS, "sqlite3")) == []
+
     def test_ca(self) -> None:
         """The authority imports nothing of the two programs either."""
         assert within(imported_by("ca", "show", "/nowhere"), (*HEAVY, "ttp_server", "secmtp_node")) == []

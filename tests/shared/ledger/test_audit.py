@@ -5,61 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.errors import EvidenceFault, NotFound
 from shared.ledger import audit, tiles
 from shared.ledger.audit import Checked, Finding, Replay, Rollback, SignedTree
-from shared.ledger.checkpoint import Checkpoint, Fork, VerifiedCheckpoint, open_checkpoint, sign_checkpoint
-from shared.ledger.entry import AnchorEntry, BindingEntry, Entry, ExchangeEntry, encode
-from shared.ledger.merkle import Tree, leaf_hash
-from shared.ledger.note import KeyType, verifier_key
+from shared.ledger.checkpoint import Fork, VerifiedCheckpoint
+from shared.ledger.entry import AnchorEntry, BindingEntry, encode
 from shared.ledger.tiles import ENTRIES, WIDTH, TileName
+from tests.doubles.logs import Log, exchange, octets
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
-LOG = verifier_key("ttp.example/ledger", KeyType.LOG, KEY.public_key())
 COUNT = 66_000  # 257 full tiles of level 0, one of level 1, and an edge of three levels
 
 
-def octets(number: int) -> bytes:
-    """Return 32 octets that stand for a number."""
-    return number.to_bytes(32, "big")
-
-
-class Log:
-    """A log in memory, served as tiles. `altered` is served instead of what it has."""
-
-    def __init__(self, entries: Sequence[bytes], origin: str = LOG.name) -> None:
-        self.entries = list(entries)
-        self.origin = origin
-        self.tree = Tree(map(leaf_hash, self.entries))
-        extended = tiles.Edge().extend(map(leaf_hash, self.entries))
-        self.edge = extended.edge
-        self.full = {(tile.level, tile.number): tile.hashes for tile in extended.tiles}
-        self.fetched: list[TileName] = []
-        self.altered: dict[TileName, bytes] = {}
-
-    def fetch(self, name: TileName) -> bytes:
-        """Serve a tile or bundle."""
-        self.fetched.append(name)
-        if name in self.altered:
-            return self.altered[name]
-        if name.level == ENTRIES:
-            first = name.number * WIDTH
-            return tiles.encode_entries(self.entries[first : first + name.width])
-        hashes = self.edge.read(*name)
-        return self.full[name.level, name.number] if hashes is None else hashes
-
-    def at(self, size: int | None = None) -> VerifiedCheckpoint:
-        """Return the checkpoint of a size."""
-        size = len(self.entries) if size is None else size
-        key = verifier_key(self.origin, KeyType.LOG, KEY.public_key())
-        return open_checkpoint(sign_checkpoint(Checkpoint(self.origin, size, self.tree.root_at(size)), KEY), key)
-
-    def audited(self, start: int = 0, known: Iterable[VerifiedCheckpoint] = ()) -> list[bytes]:
-        """Audit it all and return the entries."""
-        tree = SignedTree(self.at(), self.fetch)
-        return [entry for checked in audit.walk(tree, start, known) for entry in checked.entries]
+def audited(log: Log, start: int = 0, known: Iterable[VerifiedCheckpoint] = ()) -> list[bytes]:
+    """Audit a log and return its entries."""
+    tree = SignedTree(log.at(), log.fetch)
+    return [entry for checked in audit.walk(tree, start, known) for entry in checked.entries]
 
 
 ENTRIES_OF_BIG = [octets(number) for number in range(COUNT)]
@@ -78,31 +39,27 @@ class TestSignedTree:
     def test_all(self, size: int) -> None:
         """A sound log gives all its entries, and each tile and bundle of it is fetched exactly once."""
         log = Log(ENTRIES_OF_BIG[:size])
-        assert log.audited() == log.entries
-        counts = [size >> 8 * level for level in range(3)]
-        expected = [
-            TileName(level, number, min(WIDTH, count - number * WIDTH))
-            for level, count in [(ENTRIES, size), *enumerate(counts)]
-            for number in range(-(-count // WIDTH))
-        ]
-        assert sorted(log.fetched) == sorted(expected)
+        assert audited(log) == log.entries
+        assert sorted(log.fetched) == sorted(log.names())
 
     def test_every_octet(self) -> None:
         """Whichever octet of whichever file is changed, the audit ends at the file's own step."""
         log = Log(ENTRIES_OF_BIG[:600])
-        log.audited()
+        audited(log)
         for name in set(log.fetched):
             data = log.fetch(name)
             for at in {0, 1, 33, len(data) // 2, len(data) - 1}:
                 log.altered = {name: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]}
-                step = fault_of(log.audited).step
+                step = fault_of(lambda: audited(log)).step
                 partial = name.width < WIDTH and name.level != ENTRIES
                 assert step == (
                     "ledger.entries" if name.level == ENTRIES else "ledger.root" if partial else "ledger.tile"
                 )
             for wrong in (b"", data[:-1], data + b"\0", data + data):
                 log.altered = {name: wrong}
-                assert fault_of(log.audited).step == ("ledger.entries" if name.level == ENTRIES else "ledger.tile")
+                assert fault_of(lambda: audited(log)).step == (
+                    "ledger.entries" if name.level == ENTRIES else "ledger.tile"
+                )
 
     def test_another_log(self) -> None:
         """Tiles and entries of another log that agree among themselves aren't under this one's root."""
@@ -114,10 +71,10 @@ class TestSignedTree:
         """Two good tiles, or two good entries, in each other's place are refused."""
         log = Log(ENTRIES_OF_BIG[:600])
         log.altered = {TileName(0, 0): log.full[0, 1], TileName(0, 1): log.full[0, 0]}
-        assert fault_of(log.audited).step == "ledger.tile"
+        assert fault_of(lambda: audited(log)).step == "ledger.tile"
         swapped = [log.entries[1], log.entries[0], *log.entries[2:256]]
         log.altered = {TileName(ENTRIES, 0): tiles.encode_entries(swapped)}
-        fault = fault_of(log.audited)
+        fault = fault_of(lambda: audited(log))
         assert (fault.step, fault.reason) == ("ledger.entries", "tile/entries/000: entry 0 isn't the one in the tree")
 
     def test_memory(self) -> None:
@@ -157,7 +114,7 @@ class TestWalk:
         """Going on from a size reads the entries behind it only."""
         log = Log(ENTRIES_OF_BIG[:600])
         known = [log.at(start)]
-        assert log.audited(start, known) == log.entries[start:]
+        assert audited(log, start, known) == log.entries[start:]
         bundles = [name.number for name in log.fetched if name.level == ENTRIES]
         assert bundles == list(range(start // 256, 3))[: len(bundles)]
         assert len(bundles) <= 3 - start // 256
@@ -165,20 +122,20 @@ class TestWalk:
     def test_known(self) -> None:
         """Checkpoints of every size of the log are consistent with it."""
         log = Log(ENTRIES_OF_BIG[:600])
-        assert log.audited(known=(log.at(size) for size in range(601))) == log.entries
+        assert audited(log, known=(log.at(size) for size in range(601))) == log.entries
         assert len(log.fetched) == len(set(log.fetched))
 
     def test_big(self) -> None:
         """So are those of a log of three levels, from the middle on too."""
         sizes = [1, 255, 256, 65_280, 65_535, 65_536, 65_537, 65_999, COUNT]
-        assert BIG.audited(65_536, [BIG.at(size) for size in sizes]) == BIG.entries[65_536:]
+        assert audited(BIG, 65_536, [BIG.at(size) for size in sizes]) == BIG.entries[65_536:]
 
     @pytest.mark.parametrize("size", [1, 255, 256, 257, 512, 599, 600])
     def test_fork(self, size: int) -> None:
         """A checkpoint over another tree is proof of a fork: both signed notes, whatever its size."""
         log = Log(ENTRIES_OF_BIG[:600])
         other = Log([b"other", *ENTRIES_OF_BIG[1:600]]).at(size)
-        fault = fault_of(lambda: log.audited(known=[log.at(0), other]))
+        fault = fault_of(lambda: audited(log, known=[log.at(0), other]))
         assert isinstance(fault, Fork)
         assert {fault.first.signed, fault.second.signed} == {other.signed, log.at().signed}
 
@@ -186,13 +143,13 @@ class TestWalk:
         """A log that doesn't go on from where it was is refused before any entry is read."""
         log = Log(ENTRIES_OF_BIG[:600])
         other = Log([b"other", *ENTRIES_OF_BIG[1:600]]).at(300)
-        fault_of(lambda: log.audited(300, [other]))
+        fault_of(lambda: audited(log, 300, [other]))
         assert ENTRIES not in {name.level for name in log.fetched}
 
     def test_rollback(self) -> None:
         """A tree smaller than one that was signed before is a rollback, with both notes."""
         small, large = Log(ENTRIES_OF_BIG[:500]), Log(ENTRIES_OF_BIG[:600]).at()
-        fault = fault_of(lambda: small.audited(known=[large]))
+        fault = fault_of(lambda: audited(small, known=[large]))
         assert isinstance(fault, Rollback)
         assert (fault.step, fault.first, fault.second) == ("ledger.rollback", large, small.at())
 
@@ -200,7 +157,7 @@ class TestWalk:
         """A checkpoint of another log says nothing about this one."""
         log = Log(ENTRIES_OF_BIG[:10])
         other = Log(ENTRIES_OF_BIG[:10], "other.example/ledger").at()
-        assert fault_of(lambda: log.audited(known=[other])).step == "checkpoint.origin"
+        assert fault_of(lambda: audited(log, known=[other])).step == "checkpoint.origin"
 
     def test_what_is_missing(self) -> None:
         """What the fetcher raises ends the audit."""
@@ -226,16 +183,10 @@ class Memory:
         return [(index, self.first[name]) for name, index in exchanges if self.first.setdefault(name, index) != index]
 
 
-def exchange(number: int, outcome: str = "EXPIRED", time: int = 5) -> Entry:
-    """An exchange that came to an outcome."""
-    return ExchangeEntry(octets(number), outcome, octets(9) if outcome == "COMPLETED" else None, octets(7), time)
-
-
-def replayed(*found: Entry | bytes) -> tuple[list[Finding], Replay]:
+def replayed(*found: bytes) -> tuple[list[Finding], Replay]:
     """Replay entries."""
     replay = Replay(Memory(), 5)
-    data = tuple(entry if isinstance(entry, bytes) else encode(entry) for entry in found)
-    return replay.read(Checked(100, data)), replay
+    return replay.read(Checked(100, found)), replay
 
 
 class TestReplay:
@@ -244,8 +195,8 @@ class TestReplay:
         findings, replay = replayed(
             exchange(1),
             exchange(2, "COMPLETED"),
-            BindingEntry(octets(1), octets(1), 5),
-            AnchorEntry(octets(1), octets(1), 6),
+            encode(BindingEntry(octets(1), octets(1), 5)),
+            encode(AnchorEntry(octets(1), octets(1), 6)),
         )
         assert findings == []
         assert replay.counts == {"exchange": 2, "EXPIRED": 1, "COMPLETED": 1, "binding": 1, "anchor": 1}
@@ -256,19 +207,17 @@ class TestReplay:
         """A second entry for one exchange is found, the same outcome again too, with the place of the first."""
         findings, replay = replayed(exchange(1), exchange(2), exchange(1, second))
         assert findings == [Finding("exchange.outcomes", 102, "its exchange has an outcome already, in entry 100")]
-        later = replay.read(Checked(103, (encode(exchange(2)), encode(exchange(3)))))
+        later = replay.read(Checked(103, (exchange(2), exchange(3))))
         assert [(finding.step, finding.index) for finding in later] == [("exchange.outcomes", 103)]
 
     def test_only_exchanges(self) -> None:
         """Ids of other kinds are salted; that two are equal says nothing."""
-        findings, _ = replayed(
-            BindingEntry(octets(1), octets(1), 5), BindingEntry(octets(1), octets(1), 5), exchange(1)
-        )
+        findings, _ = replayed(*[encode(BindingEntry(octets(1), octets(1), 5))] * 2, exchange(1))
         assert findings == []
 
     def test_unreadable(self) -> None:
         """Garbage among good entries is found at its index, and the others are read all the same."""
-        findings, replay = replayed(exchange(1), b"garbage", encode(exchange(2)) + b" ", exchange(1))
+        findings, replay = replayed(exchange(1), b"garbage", exchange(2) + b" ", exchange(1))
         assert [(finding.step, finding.index) for finding in findings] == [
             ("entry.syntax", 101),
             ("entry.syntax", 102),
