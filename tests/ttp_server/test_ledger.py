@@ -141,10 +141,12 @@ class TestPublic:
 
 
 def execute(*statements: tuple[str, tuple[Any, ...]]) -> Callable[[Served], None]:
-    """Return an edit of the database."""
+    """Return an edit of the database, by an owner who took its triggers away."""
 
     def edit(world: Served) -> None:
         with closing(sqlite3.connect(world.directory / "data" / "ttp.sqlite")) as database, database:
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                database.execute(f'DROP TRIGGER "{name}"')
             for statement, values in statements:
                 database.execute(statement, values)
 

@@ -202,7 +202,8 @@ class SqlTransaction(SqlReading):
             )
         )
         for key in binding.keys:
-            self._upsert(t.bound_keys, {"key": key, "address": binding.address}, ("key", "address"))
+            if not self.was_bound(binding.address, key):
+                self._connection.execute(t.bound_keys.insert().values(key=key, address=binding.address))
 
     def put_revocation(self, address: str, key: bytes, revoked: Revoked, index: int) -> None:
         """Write the revocation of an address's key."""
@@ -243,11 +244,7 @@ class SqlTransaction(SqlReading):
         dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
         statement = dialect.insert(table).values(values)
         rest = {name: value for name, value in values.items() if name not in keys}
-        if rest:
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
-        self._connection.execute(statement)
+        self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest))
 
 
 class SqlStore:

@@ -304,7 +304,7 @@ class TestUnbelievable:
         assert world.a.alarms() == ["an NRO of ours that this node didn't make"]
         with world.b._engine.begin() as connection:
             for table in ("incoming", "evidence", "jobs", "named_values"):
-                connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608  (names from here)
+                connection.execute(text(f"DELETE FROM {table}"))
         world.b.load()
         world.b.follow()
         assert world.b.alarms() == ["an NRR of ours that this node didn't make"]
