@@ -12,7 +12,7 @@ import structlog
 from secmtp_node import clock
 from secmtp_node.agents import jobs, learning, recipient, sender, users
 from secmtp_node.agents.addresses import AddressBook
-from secmtp_node.agents.desk import Desk, Policy
+from secmtp_node.agents.desk import MODES, Desk, Policy
 from secmtp_node.agents.recipient import Arrived
 from secmtp_node.agents.users import Registry
 from secmtp_node.custody.at_rest import MasterKey
@@ -192,7 +192,7 @@ def _start(node: Node, settings: Settings, identity: Identity) -> None:
         host=settings.peer_host or settings.hosts[0],
         port=settings.peer_port or node.ports["peer"],
         hpke=identity.hpke.public,
-        modes=("online",),
+        modes=MODES,
         issued=clock.now(),
     )
     publisher = _Publisher(node, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 
-from secmtp_node.agents.desk import Desk
+from secmtp_node.agents.desk import MODES, Desk
 from secmtp_node.ports.values import KeyUse, StoredFile, UserKey
 from shared.crypto import stream, suites
 from shared.crypto.certificates import VerifiedCertificate, verify_chain
@@ -23,6 +23,7 @@ def check_names(desk: Desk, manifest: Manifest, sender: str, recipient: str) -> 
     address = normal_address(recipient)
     require(core.recipient.address == address, "names.recipient", f"M is to {core.recipient.address}")
     require(core.sender.address == normal_address(sender), "names.sender", f"M is from {core.sender.address}")
+    require(core.mode in MODES, "names.mode", f"this node offers {', '.join(MODES)}, M wants mode {core.mode}")
     with desk.store.transaction() as unit:
         keys = {key.use: key for key in unit.users.keys(address)}
     if set(keys) != set(KeyUse):

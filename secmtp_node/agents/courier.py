@@ -13,11 +13,12 @@ from shared.evidence import head as heads
 from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.head import Head
 from shared.exchange.machine import step
-from shared.exchange.sender import TABLE, Action, Event, State
+from shared.exchange.sender import TABLES, Action, Event, State
 
 AFTER_EXPIRY = 60
 REASONS = {
     "COMPLETED": "the recipient signed for it and could read it from then on",
+    "ABORTED": "the exchange was aborted before the recipient's node traded for it",
     "EXPIRED": "the recipient's node didn't trade for it before it expired",
     "INVALID": "the TTP says that the escrow doesn't open to what the manifest commits to",
 }
@@ -82,7 +83,7 @@ def _note_reply(desk: Desk, exchange: Outgoing, event: Event, reply: str) -> Non
         current = unit.outgoing.find(exchange.exchange)
         if current is None:
             return
-        rule = step(TABLE, current.state, event)
+        rule = step(TABLES[current.manifest.core.mode], current.state, event)
         unit.outgoing.move(exchange.exchange, rule.next, reply)
         unit.jobs.finish(Task.CARRY, exchange.exchange)
         if Action.REPORT_FAILURE in rule.actions:

@@ -26,6 +26,8 @@ from shared.crypto.keys import HpkePrivateKey
 from shared.errors import NotFound
 
 DAY = 24 * 3600
+# What this node can do as a recipient; its domain record says so to senders.
+MODES = ("online",)
 
 
 @dataclass(frozen=True, slots=True)

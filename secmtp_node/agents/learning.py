@@ -24,11 +24,13 @@ from shared.exchange.machine import step
 CURSOR = "feed cursor "
 _SENDER_EVENTS = {
     "COMPLETED": sender.Event.RECEIPT,
+    "ABORTED": sender.Event.ABORTED,
     "EXPIRED": sender.Event.EXPIRED,
     "INVALID": sender.Event.INVALID,
 }
 _RECIPIENT_EVENTS = {
     "COMPLETED": recipient.Event.NRD,
+    "ABORTED": recipient.Event.ABORTED,
     "EXPIRED": recipient.Event.EXPIRED,
     "INVALID": recipient.Event.INVALID,
 }
@@ -41,7 +43,7 @@ _SENDER_TASKS = {
 def verified(desk: Desk, bundle: Bundle) -> Evidence:
     """Verify a bundle (evidence.md V0 to V5). Raises EvidenceFault."""
     if bundle.nrr is not None and signing.stated_type(bundle.token) == signing.NRD.typ:
-        return Evidence(bundle, "COMPLETED", verify_bundle(bundle, desk.root).nrd.time)
+        return Evidence(bundle, "COMPLETED", verify_bundle(bundle, desk.root).time)
     refusal = verify_no_trade(bundle, desk.root).refusal
     return Evidence(bundle, refusal.outcome, refusal.time)
 
@@ -88,12 +90,12 @@ def cursor_of(desk: Desk, ttp: str) -> int:
 
 def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
     """Commit what a verified outcome means for each side that this node is. The first outcome stands."""
-    exchange = evidence.bundle.manifest.exchange
+    exchange, mode = evidence.bundle.manifest.exchange, evidence.bundle.manifest.core.mode
     outgoing, incoming = unit.outgoing.find(exchange), unit.incoming.find(exchange)
     try:
         # Both steps before any change: a second, different outcome must change nothing on either side.
-        sent = outgoing and step(sender.TABLE, outgoing.state, _SENDER_EVENTS[evidence.outcome])
-        received = incoming and step(recipient.TABLE, incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
+        sent = outgoing and step(sender.TABLES[mode], outgoing.state, _SENDER_EVENTS[evidence.outcome])
+        received = incoming and step(recipient.TABLES[mode], incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
     except Conflict as conflict:
         _alarm(desk, unit, "two outcomes of one exchange: the TTP's fault", evidence, conflict.message)
         return

@@ -24,7 +24,7 @@ from shared.evidence.head import Head
 from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import NRO, sign_nrr
 from shared.exchange.machine import step
-from shared.exchange.recipient import TABLE, Event, State
+from shared.exchange.recipient import TABLES, Event, State
 
 PROOF = "proof of a sender's fault"
 SECRET = "s_R of an incoming exchange"
@@ -93,7 +93,7 @@ def deliver(desk: Desk, job: Job) -> None:
     event = _open_and_deliver(desk, incoming) if incoming.state is State.HAVE else None
     with desk.store.transaction() as unit:
         if event is not None:
-            unit.incoming.move(job.exchange, step(TABLE, incoming.state, event).next)
+            unit.incoming.move(job.exchange, step(TABLES[incoming.manifest.core.mode], incoming.state, event).next)
         unit.jobs.finish(Task.DELIVER, job.exchange)
     if event is not None:
         desk.tell(event.value, exchange=job.exchange.hex())
@@ -191,7 +191,7 @@ def _held(desk: Desk, incoming: Incoming) -> _Held:
     except EvidenceFault as fault:
         raise OurFault(f"the stored evidence of a trade doesn't verify any more: {fault}") from fault
     own = desk.at_rest.open(incoming.sealed_secret, SECRET, incoming.exchange)
-    return _Held(evidence.bundle, Shares(receipt.nrd.share, own))
+    return _Held(evidence.bundle, Shares(receipt.share, own))
 
 
 def _opened(desk: Desk, incoming: Incoming, held: _Held) -> Iterator[bytes]:

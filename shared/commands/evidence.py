@@ -16,7 +16,7 @@ from shared.crypto.certificates import TrustRoot
 from shared.crypto.stream import CHUNK
 from shared.errors import EvidenceFault, SecMTPError
 from shared.evidence import bundle as bundles
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle, DirectBundle
 from shared.evidence.receipt import NoTrade, Receipt, verify_bundle, verify_content, verify_no_trade
 from shared.ledger import policy as policies
 from shared.ledger.policy import Policy
@@ -45,7 +45,7 @@ def verify(
 ) -> None:
     """Say whether a bundle is a valid receipt (docs/protocols/evidence.md, V0 to V6)."""
     try:
-        unverified = bundles.decode(read_bounded(bundle, bundles.MAX_BUNDLE))
+        unverified = bundles.decode_any(read_bounded(bundle, bundles.MAX_BUNDLE))
         root = TrustRoot.from_pem(read_bounded(trust, MAX_ROOT))
         demanded = None if policy is None else policies.decode(read_bounded(policy, policies.MAX_POLICY))
     except SecMTPError as error:
@@ -65,7 +65,7 @@ def verify(
 def show(bundle: BundleFile) -> None:
     """Print what a bundle says, without checking it."""
     try:
-        unverified = bundles.decode(read_bounded(bundle, bundles.MAX_BUNDLE))
+        unverified = bundles.decode_any(read_bounded(bundle, bundles.MAX_BUNDLE))
     except SecMTPError as error:
         typer.echo(f"unusable: {error.message}", err=True)
         raise typer.Exit(UNUSABLE) from error
@@ -88,7 +88,7 @@ def show(bundle: BundleFile) -> None:
         typer.echo(f"{name:>11}  {value}")
 
 
-def _check_content(receipt: Receipt, bundle: Bundle, message: Path | None) -> None:
+def _check_content(receipt: Receipt, bundle: AnyBundle, message: Path | None) -> None:
     if message is None:
         return
     if bundle.openings is None:
@@ -110,8 +110,8 @@ def _facts(receipt: Receipt, *, content: bool) -> dict[str, Any]:
         **_core_names(core.sender.address, core.recipient.address, receipt.manifest.exchange),
         "mode": core.mode,
         "answers": receipt.answers,
-        "time": receipt.nrd.time,
-        "carried_by": "NRR + NRD",
+        "time": receipt.time,
+        "carried_by": receipt.carried_by,
         "log": core.ttp.log,
         "index": receipt.inclusion.index,
         "tree_size": receipt.inclusion.checkpoint.size,
@@ -120,8 +120,10 @@ def _facts(receipt: Receipt, *, content: bool) -> dict[str, Any]:
     }
 
 
-def _no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None) -> dict[str, Any]:
+def _no_trade(bundle: AnyBundle, root: TrustRoot, policy: Policy | None) -> dict[str, Any]:
     """Say so when a bundle that is no receipt is sound evidence that no trade happened."""
+    if isinstance(bundle, DirectBundle):
+        return {}
     try:
         verified: NoTrade = verify_no_trade(bundle, root, policy)
     except SecMTPError:
@@ -129,7 +131,7 @@ def _no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None) -> dict[st
     return {"outcome": verified.refusal.outcome, "time": verified.refusal.time}
 
 
-def _names(bundle: Bundle) -> dict[str, str]:
+def _names(bundle: AnyBundle) -> dict[str, str]:
     core = bundle.manifest.core
     return _core_names(core.sender.address, core.recipient.address, bundle.manifest.exchange)
 
@@ -148,20 +150,25 @@ def _sentence(result: dict[str, Any]) -> str:
         first = f"NOT VALID at step {result['step']}: {result['reason']}"
         sound = f"\nIt is sound evidence of {result['outcome']}: no trade happened." if "outcome" in result else ""
         return first + sound
+    when = "anchored" if result["carried_by"].endswith("anchored") else "traded"
     return (
         f"VALID receipt for exchange {result['exchange']}\n"
         f"  from       {result['sender']}\n"
         f"  to         {result['recipient']}\n"
         f"  answers    {result['answers']}\n"
-        f"  traded     {_utc(result['time'])}, mode {result['mode']}, carried by {result['carried_by']}\n"
+        f"  {when:<9}  {_utc(result['time'])}, mode {result['mode']}, carried by {result['carried_by']}\n"
         f"  ledger     {result['log']}, entry {result['index']} of {result['tree_size']}\n"
         f"  witnessed: {result['witnessed']}\n"
         f"  content    {result['content']}"
     )
 
 
-def _contents(bundle: Bundle) -> str:
-    parts = ["NRO", *(["NRR"] if bundle.nrr else []), "the TTP's token", "proof of inclusion"]
+def _contents(bundle: AnyBundle) -> str:
+    if isinstance(bundle, DirectBundle):
+        parts = ["NRO", "NRR", "ACK", "their anchor" if bundle.anchor else "no anchor yet"]
+    else:
+        statements = [*(["NRR"] if bundle.nrr else []), *(["the sender's ABORT"] if bundle.abort else [])]
+        parts = ["NRO", *statements, "the TTP's token", "proof of inclusion"]
     if bundle.openings:
         parts.append("openings (with the ciphertext they open the message: keep it confidential)")
     return ", ".join(parts)

@@ -41,7 +41,8 @@ def _tokens(alg: str, *labels: str) -> tuple[TokenType, ...]:
     return tuple(TokenType(label, f"secmtp-{label.lower()}+jws", alg) for label in labels)
 
 
-NRO, NRR, NRD, EXPIRED, INVALID, TTP = _tokens("Ed25519", "NRO", "NRR", "NRD", "EXPIRED", "INVALID", "TTP")
+NRO, NRR, ACK, ABORT, REFUSE = _tokens("Ed25519", "NRO", "NRR", "ACK", "ABORT", "REFUSE")
+NRD, EXPIRED, INVALID, ABORTED, TTP = _tokens("Ed25519", "NRD", "EXPIRED", "INVALID", "ABORTED", "TTP")
 # Domain CAs are P-256: RFC 5280 path validation as we have it refuses Ed25519 CAs.
 BINDING, DOMAIN, REVOCATION = _tokens("ES256", "BINDING", "DOMAIN", "REVOCATION")
 

@@ -17,7 +17,7 @@ from shared.encoding.fields import Fields
 from shared.encoding.labels import H
 from shared.errors import Malformed
 
-MODES = ("online",)
+MODES = ("online", "offline")
 LEVELS = ("gateway", "user")
 MAX_MANIFEST = 16 * 1024
 MAX_NOTICE = 1000
@@ -55,7 +55,10 @@ class NamedTTP:
 
 @dataclass(frozen=True)
 class Core:
-    """Everything but commitments and digests. `size` is the size class of the message, times are UTC seconds."""
+    """Everything but commitments and digests. `size` is the size class of the message, times are UTC seconds.
+
+    `direct_until` belongs to offline mode, and is None in every other.
+    """
 
     suite: suites.Suite
     nonce: bytes
@@ -67,6 +70,7 @@ class Core:
     expires: int
     size: int
     notice: str
+    direct_until: int | None = None
 
     @cached_property
     def digest(self) -> bytes:
@@ -76,7 +80,9 @@ class Core:
     def to_json(self) -> canonical.JSON:
         """Return the nested object as it stands in M."""
         text = base64url.encode
+        times = {} if self.direct_until is None else {"direct_until": self.direct_until}
         return {
+            **times,
             "suite": self.suite.name,
             "nonce": text(self.nonce),
             "mode": self.mode,
@@ -150,10 +156,11 @@ def size_class(octets: int) -> int:
 
 
 def _core(fields: Fields) -> Core:
+    mode = fields.choice("mode", MODES)
     core = Core(
         suite=suites.named(fields.text("suite")),
         nonce=fields.octets("nonce", 32),
-        mode=fields.choice("mode", MODES),
+        mode=mode,
         sender=_sender(fields.nested("sender")),
         recipient=_recipient(fields.nested("recipient")),
         ttp=_ttp(fields.nested("ttp")),
@@ -161,13 +168,21 @@ def _core(fields: Fields) -> Core:
         expires=fields.integer("expires"),
         size=fields.integer("size"),
         notice=fields.text("notice", limit=MAX_NOTICE),
+        direct_until=fields.integer("direct_until") if mode == "offline" else None,
     )
     fields.end()
-    if core.created >= core.expires:
-        raise Malformed(f"manifest expires at {core.expires}, not after it was created ({core.created})")
+    _check_times(core)
     if core.size != size_class(core.size):
         raise Malformed(f"manifest: size {core.size} isn't a size class")
     return core
+
+
+def _check_times(core: Core) -> None:
+    """Only the order is checked: how much time lies between is each node's own policy."""
+    if core.created >= core.expires:
+        raise Malformed(f"manifest expires at {core.expires}, not after it was created ({core.created})")
+    if core.direct_until is not None and not core.created < core.direct_until < core.expires:
+        raise Malformed(f"manifest: direct_until {core.direct_until} isn't between created and expires")
 
 
 def _sender(fields: Fields) -> Sender:

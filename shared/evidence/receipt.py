@@ -1,56 +1,47 @@
 """Is this bundle a receipt? The whole verification, offline, from octets and the trust root.
 
-The steps stand in docs/protocols/evidence.md, in this order: manifest (parsed already), NRO (V1), NRR
-(V2), NRD (V3), ledger (V5). A bare NRR is never a receipt, and nothing rests on the absence of
-anything. What certificates were worth is judged at the ledger time of the trade, never at "now".
+The steps stand in docs/protocols/evidence.md: NRO (V1), NRR (V2), then what completes it, NRD (V3) or ACK
+(V7), then the ledger (V5, V10). A bare NRR is never a receipt, and nothing rests on the absence of
+anything. What certificates were worth is judged at a time of the ledger, never at "now".
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from shared.crypto import shares, signing
-from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
+from shared.crypto.certificates import TrustRoot
 from shared.crypto.shares import Shares
 from shared.crypto.stream import encrypt
 from shared.encoding.address import domain_of
 from shared.encoding.labels import BlobDigest
 from shared.errors import EvidenceFault
 from shared.evidence import composition
-from shared.evidence.bundle import Bundle, Openings
+from shared.evidence.anchored import verify_anchored
+from shared.evidence.bundle import AnyBundle, Bundle, DirectBundle, Openings
+from shared.evidence.inclusion import Inclusion, Judged, included
 from shared.evidence.manifest import Manifest
+from shared.evidence.revoked import ShownRevocation, verify_not_revoked
+from shared.evidence.statements import ACK, Abort, verify_abort, verify_ack
 from shared.evidence.tokens import NRD, NRO, NRR, Refusal, parse_refusal
 from shared.evidence.verification import require, step, verify_nrd, verify_nro, verify_nrr, verify_refusal
-from shared.ledger import entry as entries
-from shared.ledger import policy as policies
-from shared.ledger import proof as proofs
-from shared.ledger.checkpoint import VerifiedCheckpoint
 from shared.ledger.entry import ExchangeEntry, body_digest, mask
-from shared.ledger.note import KeyType, VerifierKey, verifier_key
-from shared.ledger.policy import NOT_ASKED, Policy, Witnessing
-
-
-@dataclass(frozen=True, slots=True)
-class Inclusion:
-    """Verified: the ledger holds the outcome. Without a policy nobody was asked for as a witness."""
-
-    index: int
-    checkpoint: VerifiedCheckpoint
-    witnessing: Witnessing = NOT_ASKED
+from shared.ledger.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Verified: the recipient signed for the message, and could read it from `nrd.time` on."""
+    """Verified: the recipient signed for the message, and could read it from `time` on, or had read it by then.
+
+    `completion` carries it: the TTP's NRD, or the recipient's ACK.
+    """
 
     manifest: Manifest
     nro: NRO
     nrr: NRR
-    nrd: NRD
+    completion: NRD | ACK
     inclusion: Inclusion
 
     @property
@@ -58,6 +49,28 @@ class Receipt:
         """Who answers for this receipt: the recipient's domain, at the level of its key."""
         recipient = self.manifest.core.recipient
         return f"{domain_of(recipient.address)} answers for {recipient.address}, level {recipient.level}"
+
+    @property
+    def nrd(self) -> NRD:
+        """The NRD. Raises EvidenceFault where the receipt is carried by an ACK."""
+        if isinstance(self.completion, NRD):
+            return self.completion
+        raise EvidenceFault("receipt.completion", "this receipt is carried by an ACK, there is no NRD in it")
+
+    @property
+    def carried_by(self) -> str:
+        """What makes a receipt of the NRR."""
+        return "NRR + NRD" if isinstance(self.completion, NRD) else "NRR + ACK, anchored"
+
+    @property
+    def share(self) -> bytes:
+        """s_T, as the completion holds it."""
+        return self.completion.share
+
+    @property
+    def time(self) -> int:
+        """Ledger time: of the trade, or of the anchor by which the ACK had been signed."""
+        return self.inclusion.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +81,86 @@ class NoTrade:
     nro: NRO
     refusal: Refusal
     inclusion: Inclusion
+    abort: Abort | None = None
 
 
-def verify_bundle(bundle: Bundle, root: TrustRoot, policy: Policy | None = None) -> Receipt:
+def verify_bundle(
+    bundle: AnyBundle,
+    root: TrustRoot,
+    policy: Policy | None = None,
+    revocations: Sequence[ShownRevocation] = (),
+) -> Receipt:
     """Verify a receipt. Raises EvidenceFault naming the first step that fails.
 
     With a policy its quorum of witnesses must have cosigned the checkpoint, else `ledger.quorum`. A bundle
-    whose token is EXPIRED or INVALID fails with `receipt.completion`: see `verify_no_trade`.
+    whose token is of no trade fails with `receipt.completion`: see `verify_no_trade`. A direct exchange that
+    isn't anchored fails with `anchor.missing`: it isn't evidence yet. `revocations` are those that anybody
+    shows; they bear on direct exchanges, for an NRD holds the TTP's own snapshot.
     """
-    manifest = bundle.manifest
-    with step("receipt.completion"):
-        typ = signing.stated_type(bundle.token)
-    if bundle.nrr is None or typ != signing.NRD.typ:
-        raise EvidenceFault(
-            "receipt.completion", f"the TTP's token is of type {typ}: no trade, so this isn't a receipt"
-        )
-    at = _stated_time(bundle, "nrd.syntax", signing.NRD)
-    nro = verify_nro(bundle.nro, manifest, root, at)
-    nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
-    nrd = verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
-    masked = mask(nrd.share, manifest.core.nonce, manifest.exchange)
-    inclusion = _included(bundle, root, ("COMPLETED", masked), (nrd.index, nrd.time), policy)
-    _check_openings(bundle.openings, manifest, nrd.share)
-    return Receipt(manifest, nro, nrr, nrd, inclusion)
+    judged = Judged(root, policy)
+    receipt = _direct(bundle, judged) if isinstance(bundle, DirectBundle) else _traded(bundle, judged)
+    if isinstance(receipt.completion, ACK):
+        for shown in revocations:
+            verify_not_revoked(receipt.manifest, shown, judged, receipt.time)
+    _check_openings(bundle.openings, receipt.manifest, receipt.share)
+    return receipt
 
 
 def verify_no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None = None) -> NoTrade:
-    """Verify that the TTP recorded EXPIRED or INVALID for the exchange. Raises EvidenceFault."""
+    """Verify that the TTP recorded EXPIRED, INVALID or ABORTED for the exchange. Raises EvidenceFault."""
     manifest = bundle.manifest
     require(bundle.nrr is None, "refusal.syntax", "evidence of no trade holds no NRR")
     with step("refusal.syntax"):
         kind = parse_refusal(bundle.token).type
     at = _stated_time(bundle, "refusal.syntax", kind)
     nro = verify_nro(bundle.nro, manifest, root, at)
-    refusal = verify_refusal(bundle.token, manifest, root, nro.digest)
-    inclusion = _included(bundle, root, (refusal.outcome, None), (refusal.index, refusal.time), policy)
-    return NoTrade(manifest, nro, refusal, inclusion)
+    abort = None if bundle.abort is None else verify_abort(bundle.abort, manifest, nro, root, at)
+    refusal = verify_refusal(bundle.token, manifest, root, (nro.digest, abort.digest if abort else None))
+    inclusion = _outcome(bundle, (refusal.outcome, None), refusal, Judged(root, policy))
+    return NoTrade(manifest, nro, refusal, inclusion, abort)
+
+
+def _traded(bundle: Bundle, judged: Judged) -> Receipt:
+    manifest, root = bundle.manifest, judged.root
+    with step("receipt.completion"):
+        typ = signing.stated_type(bundle.token)
+    if bundle.nrr is None or typ != signing.NRD.typ:
+        raise EvidenceFault(
+            "receipt.completion", f"the TTP's token is of type {typ}: no trade, so this isn't a receipt"
+        )
+    require(bundle.abort is None, "receipt.completion", "a bundle of a trade holds no ABORT")
+    at = _stated_time(bundle, "nrd.syntax", signing.NRD)
+    nro = verify_nro(bundle.nro, manifest, root, at)
+    nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
+    nrd = verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
+    masked = mask(nrd.share, manifest.core.nonce, manifest.exchange)
+    return Receipt(manifest, nro, nrr, nrd, _outcome(bundle, ("COMPLETED", masked), nrd, judged))
+
+
+def _direct(bundle: DirectBundle, judged: Judged) -> Receipt:
+    manifest, root, anchor = bundle.manifest, judged.root, bundle.anchor
+    if anchor is None:
+        raise EvidenceFault(
+            "anchor.missing", "NRR and ACK aren't anchored in the ledger, so this isn't evidence yet: anchor them first"
+        )
+    at = anchor.lodged.time
+    nro = verify_nro(bundle.nro, manifest, root, at)
+    nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
+    ack = verify_ack(bundle.ack, manifest, nrr, root, at)
+    inclusion = verify_anchored(manifest, anchor, (nro.digest, nrr.digest, ack.digest), judged)
+    return Receipt(manifest, nro, nrr, ack, inclusion)
+
+
+def _outcome(bundle: Bundle, outcome: tuple[str, bytes | None], token: NRD | Refusal, judged: Judged) -> Inclusion:
+    """Build the leaf from what was verified and check that the log holds it at the token's index (V5)."""
+    entry = ExchangeEntry(
+        exchange=bundle.manifest.exchange,
+        outcome=outcome[0],
+        masked=outcome[1],
+        body=body_digest(bundle.salt, bundle.body),
+        time=token.time,
+    )
+    return included(bundle.manifest, entry, bundle.shown, judged, token.index)
 
 
 def verify_content(receipt: Receipt, openings: Openings, content: Iterable[bytes]) -> None:
@@ -111,7 +168,7 @@ def verify_content(receipt: Receipt, openings: Openings, content: Iterable[bytes
 
     `content` is the octets that were submitted, without Bcc fields. Raises EvidenceFault `content.*`.
     """
-    both = Shares(receipt.nrd.share, openings.recipient_share)
+    both = Shares(receipt.share, openings.recipient_share)
     key = composition.content_key(receipt.manifest, both, openings.wrapped_key)
     digest = BlobDigest()
     for piece in encrypt(key, content):
@@ -132,57 +189,3 @@ def _check_openings(openings: Openings | None, manifest: Manifest, share: bytes)
     recomputed = shares.commit_recipient(manifest.core.digest, openings.recipient_share)
     shares.check_opening(manifest.com_R, recomputed, "openings.share", "s_R in the bundle")
     composition.content_key(manifest, Shares(share, openings.recipient_share), openings.wrapped_key)
-
-
-def _included(
-    bundle: Bundle,
-    root: TrustRoot,
-    outcome: tuple[str, bytes | None],
-    place: tuple[int, int],
-    policy: Policy | None,
-) -> Inclusion:
-    """Build the leaf from what was verified and check that the log holds it at the stated index (V5)."""
-    manifest = bundle.manifest
-    index, time = place
-    key = _ledger_key(bundle, root, time)
-    entry = ExchangeEntry(
-        exchange=manifest.exchange,
-        outcome=outcome[0],
-        masked=outcome[1],
-        body=body_digest(bundle.salt, bundle.body),
-        time=time,
-    )
-    with step("ledger.syntax"):
-        proof = proofs.decode(bundle.proof)
-    require(proof.index == index, "ledger.index", f"the proof is for entry {proof.index}, the token says {index}")
-    verified = proofs.verify(proof, entries.encode(entry), key, policy.keys if policy else ())
-    return Inclusion(index, verified.checkpoint, _witnessing(manifest, verified.checkpoint, key, policy))
-
-
-def _witnessing(
-    manifest: Manifest, checkpoint: VerifiedCheckpoint, key: VerifierKey, policy: Policy | None
-) -> Witnessing:
-    """Hold the checkpoint against the relying party's policy (V5)."""
-    if policy is None:
-        return NOT_ASKED
-    known = not policy.logs or key.public in {log.key.public for log in policy.logs}
-    require(known, "ledger.policy", f"the policy doesn't list the log {key.name} with the key that it signed with")
-    core = manifest.core
-    parties = {domain_of(core.sender.address), domain_of(core.recipient.address)}
-    witnessing = policies.evaluate(policy, checkpoint.cosignatures, parties)
-    own = f" (a party's own: {', '.join(witnessing.passed_over)})" if witnessing.passed_over else ""
-    require(witnessing.met, "ledger.quorum", f"witnessed: {witnessing}{own}")
-    return witnessing
-
-
-def _ledger_key(bundle: Bundle, root: TrustRoot, at: int) -> VerifierKey:
-    certificate = verify_chain([bundle.ledger], root, {Purpose.LEDGER}, at)
-    ttp = bundle.manifest.core.ttp
-    require(
-        certificate.key_id == ttp.checkpoint_key and certificate.origin == ttp.log,
-        "ledger.key",
-        f"the checkpoint key of {certificate.origin} isn't the one that M names for {ttp.log}",
-    )
-    if not isinstance(certificate.public_key, Ed25519PublicKey):
-        raise EvidenceFault("ledger.key", "the checkpoint key isn't Ed25519")
-    return verifier_key(ttp.log, KeyType.LOG, certificate.public_key)

@@ -1,4 +1,4 @@
-"""The tokens of an exchange: NRO, NRR, NRD, EXPIRED, INVALID, as values and as compact JWS.
+"""The tokens of an exchange: NRO, NRR, NRD, EXPIRED, INVALID, ABORTED, as values and as compact JWS.
 
 Each names the exchange hM and, by digest, every token it answers, so that none can be moved to
 another exchange or paired with another predecessor (docs/protocols/evidence.md). This file signs and
@@ -68,7 +68,7 @@ class NRD:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Verified: the TTP made no trade (outcome EXPIRED or INVALID). It says nothing about who read or sent."""
+    """Verified: the TTP made no trade (EXPIRED, INVALID or ABORTED). It says nothing about who read or sent."""
 
     compact: str
     outcome: str
@@ -135,12 +135,26 @@ def sign_refusal(
     return signing.sign(REFUSALS[outcome], members, key, chain)
 
 
+def sign_aborted(
+    exchange: bytes, statement: tuple[bytes, bytes], place: LedgerPlace, key: SigningKey, chain: Sequence[bytes]
+) -> str:
+    """Sign that the sender aborted: `statement` are the digests of the NRO and of the ABORT (offline.md T3)."""
+    members = {
+        "exchange": base64url.encode(exchange),
+        "nro": base64url.encode(statement[0]),
+        "abort": base64url.encode(statement[1]),
+        "index": place.index,
+        "time": place.time,
+    }
+    return signing.sign(signing.ABORTED, members, key, chain)
+
+
 REFUSALS = {"EXPIRED": signing.EXPIRED, "INVALID": signing.INVALID}
 
 
 def parse_refusal(compact: str) -> UnverifiedToken:
-    """Parse a token that is either EXPIRED or INVALID. Raises Malformed for anything else."""
-    for kind in REFUSALS.values():
+    """Parse a token that is EXPIRED, INVALID or ABORTED. Raises Malformed for anything else."""
+    for kind in (*REFUSALS.values(), signing.ABORTED):
         try:
             return signing.parse(compact, kind)
         except Malformed as error:

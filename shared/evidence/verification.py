@@ -50,9 +50,9 @@ def verify_nro(compact: str, manifest: Manifest, root: TrustRoot, at: int) -> NR
         fields = token.fields()
         exchange, time = fields.octets("exchange", 32), fields.integer("time")
         fields.end()
-    _same_exchange(exchange, manifest, "nro.exchange")
+    same_exchange(exchange, manifest, "nro.exchange")
     certificate = verify_chain(token.chain, root, {Purpose.ORIGIN}, at)
-    _named_key(certificate, manifest.core.sender.origin_key, manifest.core.sender.address, "nro.key")
+    named_key(certificate, manifest.core.sender.origin_key, manifest.core.sender.address, "nro.key")
     signing.check_signature(token, certificate.public_key, "nro.signature")
     return NRO(compact, token.digest, time, certificate)
 
@@ -64,11 +64,11 @@ def verify_nrr(compact: str, manifest: Manifest, nro: NRO, root: TrustRoot, at: 
         fields = token.fields()
         exchange, answered, time = fields.octets("exchange", 32), fields.octets("nro", 32), fields.integer("time")
         fields.end()
-    _same_exchange(exchange, manifest, "nrr.exchange")
+    same_exchange(exchange, manifest, "nrr.exchange")
     require(hmac.compare_digest(answered, nro.digest), "nrr.nro", "the NRR answers another NRO than the one shown")
     recipient = manifest.core.recipient
     certificate = verify_chain(token.chain, root, {RECEIPT_PURPOSE[recipient.level]}, at)
-    _named_key(certificate, recipient.receipt_key, recipient.address, "nrr.key")
+    named_key(certificate, recipient.receipt_key, recipient.address, "nrr.key")
     signing.check_signature(token, certificate.public_key, "nrr.signature")
     return NRR(compact, token.digest, time, certificate)
 
@@ -89,7 +89,7 @@ def verify_nrd(compact: str, manifest: Manifest, root: TrustRoot, answered: tupl
         origin, receipt = key_state(keys.nested("origin")), key_state(keys.nested("receipt"))
         keys.end()
         index, time = _place(fields)
-    _same_exchange(exchange, manifest, "nrd.exchange")
+    same_exchange(exchange, manifest, "nrd.exchange")
     require(tokens[0] == answered[0], "nrd.nro", "the NRD is about another NRO than the one shown")
     require(tokens[1] == answered[1], "nrd.nrr", "the NRD is about another NRR than the one shown")
     certificate = _by_ttp(token, manifest, root, time, "nrd")
@@ -103,15 +103,21 @@ def verify_nrd(compact: str, manifest: Manifest, root: TrustRoot, answered: tupl
     return NRD(compact, token.digest, share, index, time, origin, receipt, certificate)
 
 
-def verify_refusal(compact: str, manifest: Manifest, root: TrustRoot, nro: bytes) -> Refusal:
-    """Verify the TTP's word that an exchange ended without a trade (evidence.md V4)."""
+def verify_refusal(compact: str, manifest: Manifest, root: TrustRoot, shown: tuple[bytes, bytes | None]) -> Refusal:
+    """Verify the TTP's word that an exchange ended without a trade (evidence.md V4).
+
+    `shown` are the digests of the NRO and of the ABORT shown, None where there is no ABORT.
+    """
+    nro, abort = shown
     with step("refusal.syntax"):
         token = parse_refusal(compact)
         fields = token.fields()
         exchange, answered = fields.octets("exchange", 32), fields.octets("nro", 32)
+        caused = fields.octets("abort", 32) if token.type is signing.ABORTED else None
         index, time = _place(fields)
-    _same_exchange(exchange, manifest, "refusal.exchange")
+    same_exchange(exchange, manifest, "refusal.exchange")
     require(answered == nro, "refusal.nro", "the token is about another NRO than the one shown")
+    require(caused == abort, "refusal.abort", "the token is about another ABORT statement than the one shown")
     certificate = _by_ttp(token, manifest, root, time, "refusal")
     early = token.type is signing.EXPIRED and time < manifest.core.expires
     require(not early, "refusal.time", f"EXPIRED at {time}, before M expires ({manifest.core.expires})")
@@ -136,7 +142,8 @@ def _by_ttp(token: UnverifiedToken, manifest: Manifest, root: TrustRoot, at: int
     return certificate
 
 
-def _same_exchange(exchange: bytes, manifest: Manifest, name: str) -> None:
+def same_exchange(exchange: bytes, manifest: Manifest, name: str) -> None:
+    """Raise EvidenceFault(name) unless a token is about the exchange of this manifest."""
     require(
         hmac.compare_digest(exchange, manifest.exchange),
         name,
@@ -144,7 +151,8 @@ def _same_exchange(exchange: bytes, manifest: Manifest, name: str) -> None:
     )
 
 
-def _named_key(certificate: VerifiedCertificate, key_id: bytes, address: str, name: str) -> None:
+def named_key(certificate: VerifiedCertificate, key_id: bytes, address: str, name: str) -> None:
+    """Raise EvidenceFault(name) unless a certificate is of the key and the address that M names."""
     require(
         hmac.compare_digest(certificate.key_id, key_id),
         name,

@@ -1,6 +1,7 @@
-"""The TTP's side of an exchange: one machine for all modes, one row per hM (docs/protocols/online.md T).
+"""The TTP's side of an exchange: one machine for all modes, one row per hM (online.md T, offline.md T).
 
-The first terminal outcome stands for ever; whoever loses a race is given the winner's token.
+The first terminal outcome stands for ever; whoever loses a race is given the winner's token. A refusal
+is no outcome: a valid NRR before `expires` still completes, or it would be an abort in the recipient's hands.
 """
 
 from __future__ import annotations
@@ -30,12 +31,17 @@ class Event(StrEnum):
     COMPLETE_LATE = "complete, after expires"
     STATUS = "status"
     STATUS_LATE = "status, after expires"
+    ABORT = "abort"
+    ABORT_LATE = "abort, after expires"
+    REFUSE = "refuse"
+    REFUSE_LATE = "refuse, after expires"
 
 
 class Action(StrEnum):
     """What the writer does inside its transaction."""
 
     SIGN_TOKEN = "sign token, append leaf, put into both feeds"
+    RECORD_REFUSAL = "store and anchor the refusal, unless one is stored; answer the stored one"
     ANSWER_STORED = "answer the stored token"
     ANSWER_UNKNOWN = "answer that nothing is known, which is no evidence"
 
@@ -48,6 +54,10 @@ TABLE: Mapping[tuple[State, Event], Rule[State, Action]] = {
     (State.OPEN, Event.COMPLETE_LATE): Rule(State.EXPIRED, (Action.SIGN_TOKEN,)),
     (State.OPEN, Event.STATUS): Rule(State.OPEN, (Action.ANSWER_UNKNOWN,)),
     (State.OPEN, Event.STATUS_LATE): Rule(State.EXPIRED, (Action.SIGN_TOKEN,)),
+    (State.OPEN, Event.ABORT): Rule(State.ABORTED, (Action.SIGN_TOKEN,)),
+    (State.OPEN, Event.ABORT_LATE): Rule(State.EXPIRED, (Action.SIGN_TOKEN,)),
+    (State.OPEN, Event.REFUSE): Rule(State.OPEN, (Action.RECORD_REFUSAL,)),
+    (State.OPEN, Event.REFUSE_LATE): Rule(State.EXPIRED, (Action.SIGN_TOKEN,)),
     **{(state, event): Rule(state, (Action.ANSWER_STORED,)) for state in _TERMINAL for event in Event},
 }
 
@@ -62,3 +72,13 @@ def completing(time: int, expires: int, escrow: Opened | DoesNotOpen) -> Event:
 def asking(time: int, expires: int) -> Event:
     """Return the event that a verified `status` is at this ledger time."""
     return Event.STATUS_LATE if time >= expires else Event.STATUS
+
+
+def aborting(time: int, expires: int) -> Event:
+    """Return the event that a verified `abort` is at this ledger time."""
+    return Event.ABORT_LATE if time >= expires else Event.ABORT
+
+
+def refusing(time: int, expires: int) -> Event:
+    """Return the event that a verified `refuse` is at this ledger time."""
+    return Event.REFUSE_LATE if time >= expires else Event.REFUSE

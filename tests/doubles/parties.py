@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -19,19 +20,38 @@ from shared.crypto.keys import HpkePrivateKey, generate_hpke, key_id
 from shared.crypto.shares import Shares
 from shared.crypto.signing import token_digest as digest_of
 from shared.crypto.stream import encrypt
-from shared.encoding.labels import blob_digest
-from shared.evidence.bundle import Bundle, Openings, body
+from shared.encoding.labels import H, blob_digest
+from shared.evidence import anchored
+from shared.evidence.anchored import Lodged
+from shared.evidence.bundle import Bundle, DirectBundle, Openings, body
 from shared.evidence.composition import Opened, Sealed, Secrets, compose, open_escrow
+from shared.evidence.inclusion import Shown
 from shared.evidence.manifest import Core, Manifest, NamedTTP, Recipient, Sender, size_class
-from shared.evidence.tokens import KeyState, LedgerPlace, Trade, sign_nrd, sign_nro, sign_nrr, sign_refusal
+from shared.evidence.refusal import RefusalFile
+from shared.evidence.revocation import Revocation, sign_revocation
+from shared.evidence.revoked import ShownRevocation
+from shared.evidence.statements import sign_abort, sign_ack, sign_refuse
+from shared.evidence.tokens import (
+    KeyState,
+    LedgerPlace,
+    Trade,
+    sign_aborted,
+    sign_nrd,
+    sign_nro,
+    sign_nrr,
+    sign_refusal,
+)
+from shared.ledger import anchor as anchors
 from shared.ledger import entry as entries
+from shared.ledger.anchor import Batch
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
-from shared.ledger.entry import ExchangeEntry, body_digest, mask
+from shared.ledger.entry import ExchangeEntry, RevocationEntry, body_digest, mask
 from shared.ledger.merkle import Tree, leaf_hash
 from shared.ledger.proof import Proof
 
 NOW = 1_800_000_000
 EXPIRES = NOW + 5 * 24 * 3600
+DIRECT = NOW + 2 * 24 * 3600
 VALID = Validity(NOW - 24 * 3600, NOW + 365 * 24 * 3600)
 LETTER = b"From: alice@a.example\r\nTo: bob@b.example\r\nSubject: hello\r\n\r\nDear Bob\r\n"
 
@@ -135,6 +155,33 @@ class LedgerTTP:
         masked = mask(opened.share, core.nonce, exchange.manifest.exchange)
         return self.record(exchange, ("COMPLETED", masked), exchange.nrr, token, time)
 
+    def abort(self, exchange: Exchange, statement: str, time: int = NOW + 60) -> Bundle:
+        """Record ABORTED for the sender's statement and return the bundle."""
+        place = LedgerPlace(self.tree.size, time)
+        named = (digest_of(exchange.nro), digest_of(statement))
+        token = sign_aborted(exchange.manifest.exchange, named, place, self.nrd, self.nrd_chain)
+        return self.record(exchange, ("ABORTED", None), None, token, time, statement)
+
+    def append(self, entry: entries.Entry) -> Shown:
+        """Append any entry and return what shows that it is in the ledger."""
+        index = self.tree.append(leaf_hash(entries.encode(entry)))
+        self.tree.append(leaf_hash(b"a later entry"))
+        size = self.tree.size
+        note = sign_checkpoint(Checkpoint(self.log, size, self.tree.root()), self.checkpoint)
+        return Shown(Proof(index, self.tree.inclusion(index, size), note).encode(), self.ledger_certificate)
+
+    def lodge(self, batch: Batch, time: int = NOW + 120) -> Lodged:
+        """Anchor a batch as the TTP would."""
+        salt = bytes(range(32, 64))
+        return Lodged(salt, time, self.append(batch.entry(salt, time)))
+
+    def revoke(self, token: str, key: bytes, time: int, notice: int = 72 * 3600) -> ShownRevocation:
+        """Record a revocation as the TTP would."""
+        salt = bytes(range(64, 96))
+        body = body_digest(salt, token.encode("ascii"))
+        entry = RevocationEntry(H("revocation", salt, key), key, time + notice, body, time)
+        return ShownRevocation(token, salt, time, entry.effective, self.append(entry))
+
     def refuse(self, exchange: Exchange, outcome: str, time: int) -> Bundle:
         """Record EXPIRED or INVALID and return the bundle."""
         place = LedgerPlace(self.tree.size, time)
@@ -143,18 +190,21 @@ class LedgerTTP:
         return self.record(exchange, (outcome, None), None, token, time)
 
     def record(
-        self, exchange: Exchange, outcome: tuple[str, bytes | None], nrr: str | None, token: str, time: int
+        self,
+        exchange: Exchange,
+        outcome: tuple[str, bytes | None],
+        nrr: str | None,
+        token: str,
+        time: int,
+        abort: str | None = None,
     ) -> Bundle:
         """Append the leaf and return the bundle with its proof."""
         salt = bytes(range(32))
-        digest = body_digest(salt, body(exchange.manifest, exchange.nro, nrr, token))
+        digest = body_digest(salt, body(exchange.manifest, exchange.nro, nrr, token, abort))
         entry = ExchangeEntry(exchange.manifest.exchange, outcome[0], outcome[1], digest, time)
-        index = self.tree.append(leaf_hash(entries.encode(entry)))
-        self.tree.append(leaf_hash(b"a later entry"))
-        size = self.tree.size
-        note = sign_checkpoint(Checkpoint(self.log, size, self.tree.root()), self.checkpoint)
-        proof = Proof(index, self.tree.inclusion(index, size), note).encode()
-        return Bundle(exchange.manifest, exchange.nro, nrr, token, salt, proof, self.ledger_certificate)
+        shown = self.append(entry)
+        manifest, nro = exchange.manifest, exchange.nro
+        return Bundle(manifest, nro, nrr, token, salt, shown.proof, shown.ledger, abort=abort)
 
 
 @dataclass(frozen=True)
@@ -216,6 +266,45 @@ class Parties:
         core = core or self.core(content)
         manifest, sealed = compose(core, secrets, blob_digest(ciphertext), self.bob.hpke.public, self.ttp.escrow.public)
         return self.signed(manifest, sealed, secrets, ciphertext)
+
+    def offline(self, content: bytes = LETTER, secrets: Secrets | None = None, **core: Any) -> Exchange:
+        """Make a whole exchange in offline mode, signed by both."""
+        made = replace(self.core(content), **{"mode": "offline", "direct_until": DIRECT, **core})
+        return self.exchange(content, made, secrets)
+
+    def ack(self, exchange: Exchange, share: bytes | None = None) -> str:
+        """Sign the ACK of an exchange as its recipient."""
+        share = exchange.secrets.shares.ttp if share is None else share
+        named = (digest_of(exchange.nrr), share)
+        return sign_ack(exchange.manifest.exchange, named, NOW + 40, self.bob.receipt, self.bob.receipt_chain)
+
+    def abort(self, exchange: Exchange) -> str:
+        """Sign the ABORT statement of an exchange as its sender."""
+        named = digest_of(exchange.nro)
+        return sign_abort(exchange.manifest.exchange, named, self.alice.origin, self.alice.origin_chain)
+
+    def refuse(self, exchange: Exchange) -> str:
+        """Sign the REFUSE statement of an exchange as its recipient."""
+        named = digest_of(exchange.nro)
+        return sign_refuse(exchange.manifest.exchange, named, NOW + 20, self.bob.receipt, self.bob.receipt_chain)
+
+    def direct(self, exchange: Exchange, ack: str | None = None, time: int = NOW + 120) -> DirectBundle:
+        """Return the evidence of a direct exchange, anchored among digests of others."""
+        bundle = DirectBundle(exchange.manifest, exchange.nro, exchange.nrr, ack or self.ack(exchange))
+        batch = anchors.batch([*bundle.digests, *(blob_digest(bytes([number])) for number in range(20))])
+        return replace(bundle, anchor=anchored.prove(batch, bundle.digests, self.ttp.lodge(batch, time)))
+
+    def refused(self, exchange: Exchange, time: int = NOW + 60) -> RefusalFile:
+        """Return a refusal file as the TTP would."""
+        refuse = self.refuse(exchange)
+        batch = anchors.batch([digest_of(refuse)])
+        proof = anchored.prove(batch, [digest_of(refuse)], self.ttp.lodge(batch, time))
+        return RefusalFile(exchange.manifest, exchange.nro, refuse, proof)
+
+    def revocation(self, user: User, key: bytes, domain: Domain, time: int) -> ShownRevocation:
+        """Revoke a key of a user and return what shows it."""
+        token = sign_revocation(Revocation(user.address, key, "key-compromise", time), domain.key, domain.certificate)
+        return self.ttp.revoke(token, key, time)
 
     def signed(self, manifest: Manifest, sealed: Sealed, secrets: Secrets, ciphertext: bytes) -> Exchange:
         """Sign NRO and NRR over a manifest, whatever is in it."""

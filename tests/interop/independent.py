@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ARC = "2.25.190232336471728815189852986359685205264.1."
 NRD, LEDGER, ORIGIN, GATEWAY, USER = 1, 2, 5, 6, 7
-MEMBERS = {"v", "kind", "manifest", "nro", "nrr", "token", "salt", "proof", "ledger"}
+MEMBERS = {"v", "kind", "manifest", "nro", "nrr"}
+TRADED, DIRECT = {"token", "salt", "proof", "ledger"}, {"ack", "anchor"}
 
 
 class Refused(Exception):
@@ -213,42 +214,69 @@ def witnessed(note: str, policy: str, log: Any, parties: list[str]) -> bool:
 
 
 def verify(data: bytes, root_der: bytes, policy: bytes | None = None) -> dict[str, Any]:
-    """V0 to V6. Raises anything at all when the bundle isn't a valid receipt; returns what M says otherwise."""
+    """V0 to V7, V10. Raises anything at all when the bundle isn't a valid receipt; returns what M says otherwise."""
     root = x509.load_der_x509_certificate(root_der)
     bundle = parse(data)
-    need(bundle["v"] == 1 and bundle["kind"] == "secmtp-bundle")
-    need(set(bundle) - {"openings"} == MEMBERS)  # members are closed: what one side ignores the other may rely on
+    direct = bundle["v"] == 2
+    need(bundle["v"] in {1, 2} and bundle["kind"] == "secmtp-bundle")
+    # Members are closed: what one side ignores the other may rely on.
+    need(set(bundle) - {"openings"} == MEMBERS | (DIRECT if direct else TRADED))
     octets = b64u(bundle["manifest"])
     manifest = parse(octets)
     core, hm = manifest["core"], labelled("manifest", octets)
     hc = labelled("core", canonical(core))
-    at = parse(b64u(bundle["token"].split(".")[1]))["time"]
-    digests = {name: labelled("token", bundle[name].encode()) for name in ("nro", "nrr")}
+    times = [core["created"], *([core["direct_until"]] if core["mode"] == "offline" else []), core["expires"]]
+    need(core["mode"] in {"online", "offline"} and times == sorted(set(times)))
+    need(("direct_until" in core) == (core["mode"] == "offline"))
+    at = bundle["anchor"]["time"] if direct else parse(b64u(bundle["token"].split(".")[1]))["time"]
+    digests = {name: labelled("token", bundle[name].encode()) for name in ("nro", "nrr", *(["ack"] if direct else []))}
 
     nro, origin = token(bundle["nro"], "NRO", root, ORIGIN, at)
     need(b64u(nro["exchange"]) == hm and key_id(origin.public_key()) == b64u(core["sender"]["origin_key"]))
     need(name_of(origin, x509.RFC822Name) == core["sender"]["address"])
-    level = {"gateway": GATEWAY, "user": USER}[core["recipient"]["level"]]
-    nrr, receipt = token(bundle["nrr"], "NRR", root, level, at)
+    nrr = by_recipient(bundle["nrr"], "NRR", root, core, at)
     need(b64u(nrr["exchange"]) == hm and b64u(nrr["nro"]) == digests["nro"])
+    if direct:
+        ack = by_recipient(bundle["ack"], "ACK", root, core, at)
+        need(b64u(ack["exchange"]) == hm and b64u(ack["nrr"]) == digests["nrr"])
+        share, index, shown = b64u(ack["share"]), None, bundle["anchor"]
+        entry = anchor(shown, list(digests.values()))
+    else:
+        nrd = traded(bundle["token"], root, core, at)
+        need(b64u(nrd["exchange"]) == hm and [b64u(nrd[one]) for one in ("nro", "nrr")] == list(digests.values()))
+        share, index, shown = b64u(nrd["share"]), nrd["index"], bundle
+        entry = completed(bundle, core, hm, share, at)
+    need(labelled("sT", hc, share) == b64u(manifest["com_T"]))
+    in_ledger(entry, index, shown, root, core, policy)
+    if "openings" in bundle:
+        openings(bundle["openings"], manifest, hc, share)
+    return dict(core)
+
+
+def by_recipient(compact: str, label: str, root: x509.Certificate, core: Any, at: int) -> Any:
+    """A token that the receipt key which M names must have signed."""
+    level = {"gateway": GATEWAY, "user": USER}[core["recipient"]["level"]]
+    payload, receipt = token(compact, label, root, level, at)
     need(key_id(receipt.public_key()) == b64u(core["recipient"]["receipt_key"]))
     need(name_of(receipt, x509.RFC822Name) == core["recipient"]["address"])
-    nrd, ttp = token(bundle["token"], "NRD", root, NRD, at)
-    need(b64u(nrd["exchange"]) == hm and b64u(nrd["nro"]) == digests["nro"] and b64u(nrd["nrr"]) == digests["nrr"])
+    return payload
+
+
+def traded(compact: str, root: x509.Certificate, core: Any, at: int) -> Any:
+    """V3: an NRD of the TTP that M names, in time, for keys that weren't revoked."""
+    nrd, ttp = token(compact, "NRD", root, NRD, at)
     need(key_id(ttp.public_key()) == b64u(core["ttp"]["nrd_key"]) and name_of(ttp, x509.DNSName) == core["ttp"]["name"])
     need(at < core["expires"])
     for state in nrd["keys"].values():
         need(state["state"] == "good" or state["effective"] > at)
-    share = b64u(nrd["share"])
-    need(labelled("sT", hc, share) == b64u(manifest["com_T"]))
+    return nrd
 
-    ledger = chain([b64u(bundle["ledger"])], root, LEDGER, at)
-    key: Any = ledger.public_key()
-    need(key_id(key) == b64u(core["ttp"]["checkpoint_key"]))
-    need(name_of(ledger, x509.UniformResourceIdentifier) == "https://" + core["ttp"]["log"])
+
+def completed(bundle: Any, core: Any, hm: bytes, share: bytes, at: int) -> dict[str, Any]:
+    """The ledger entry of a trade."""
     pad = HKDF(hashes.SHA256(), 32, hm, frame("mask")).derive(b64u(core["nonce"]))
     body = {name: bundle[name] for name in ("manifest", "nro", "nrr", "token")}
-    entry = {
+    return {
         "v": 1,
         "kind": "exchange",
         "exchange": text(hm),
@@ -257,18 +285,41 @@ def verify(data: bytes, root_der: bytes, policy: bytes | None = None) -> dict[st
         "body": text(labelled("body", b64u(bundle["salt"]), canonical({"v": 1, **body}))),
         "time": at,
     }
-    head, _, note = b64u(bundle["proof"]).decode().partition("\n\n")
+
+
+def anchor(shown: Any, digests: list[bytes]) -> dict[str, Any]:
+    """V10: the digests are in the batch; returns the entry that commits to it."""
+    need(set(shown) == {"body", "salt", "time", "places", "proof", "ledger"} and len(shown["places"]) == len(digests))
+    octets, salt = b64u(shown["body"]), b64u(shown["salt"])
+    body = parse(octets)
+    need(set(body) == {"v", "root", "size"} and body["v"] == 1 and 0 < body["size"] <= 4096)
+    for place, digest in zip(shown["places"], digests, strict=True):
+        need(set(place) == {"index", "path"})
+        leaf = hashlib.sha256(b"\0" + digest).digest()
+        need(included(leaf, place["index"], body["size"], list(map(b64u, place["path"]))) == b64u(body["root"]))
+    identity = text(labelled("anchor", salt, b64u(body["root"])))
+    blinded = text(labelled("body", salt, octets))
+    return {"v": 1, "kind": "anchor", "id": identity, "body": blinded, "time": shown["time"]}
+
+
+def in_ledger(
+    entry: dict[str, Any], index: int | None, shown: Any, root: x509.Certificate, core: Any, policy: bytes | None
+) -> None:
+    """V5: the entry is in the ledger that M names, at the index that a token states."""
+    ledger = chain([b64u(shown["ledger"])], root, LEDGER, entry["time"])
+    key: Any = ledger.public_key()
+    need(key_id(key) == b64u(core["ttp"]["checkpoint_key"]))
+    need(name_of(ledger, x509.UniformResourceIdentifier) == "https://" + core["ttp"]["log"])
+    head, _, note = b64u(shown["proof"]).decode().partition("\n\n")
     lines = [line for line in head.split("\n") if not line.startswith("extra ")]
-    need(lines[0] == "c2sp.org/tlog-proof@v1" and lines[1] == f"index {nrd['index']}")
+    number = int(lines[1].removeprefix("index "))
+    need(lines[0] == "c2sp.org/tlog-proof@v1" and lines[1] == f"index {number}" and index in {None, number})
     size, tree_root = checkpoint(note, core["ttp"]["log"], key)
     leaf = hashlib.sha256(b"\0" + canonical(entry)).digest()
-    need(included(leaf, nrd["index"], size, [b64(line) for line in lines[2:]]) == tree_root)
+    need(included(leaf, number, size, [b64(line) for line in lines[2:]]) == tree_root)
     if policy is not None:
         parties = [core[side]["address"].rpartition("@")[2] for side in ("sender", "recipient")]
         need(witnessed(note, policy.decode(), key, parties))
-    if "openings" in bundle:
-        openings(bundle["openings"], manifest, hc, share)
-    return dict(core)
 
 
 def openings(opened: Any, manifest: Any, hc: bytes, share: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import SecMTPError
 from shared.evidence import bundle as bundles
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle, Bundle, DirectBundle
 from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import KeyState
 from shared.ledger import policy as policies
@@ -22,7 +22,7 @@ from tests.interop import independent
 def ours(data: bytes, root: Root, policy: bytes | None = None) -> bool:
     """Whether the product accepts."""
     try:
-        verify_bundle(bundles.decode(data), root.trust, policies.decode(policy) if policy else None)
+        verify_bundle(bundles.decode_any(data), root.trust, policies.decode(policy) if policy else None)
     except SecMTPError:
         return False
     return True
@@ -86,19 +86,66 @@ def user_nrr(exchange: Exchange, user: User) -> str:
 def test_both_accept_a_receipt(kem: str) -> None:
     """A good receipt, with and without openings, is valid to both."""
     world = Parties(kem)
-    exchange = world.exchange()
-    bundle = world.ttp.trade(exchange)
-    for good in (bundle, bundle.opened(exchange.openings)):
-        data = bundles.encode(good)
+    exchange, offline = world.exchange(), world.offline()
+    bundle, direct = world.ttp.trade(exchange), world.direct(offline)
+    good: list[AnyBundle] = [bundle, bundle.opened(exchange.openings), world.ttp.trade(offline)]
+    for one in [*good, direct, direct.opened(offline.openings)]:
+        data = bundles.encode(one)
         assert ours(data, world.root)
         assert theirs(data, world.root)
 
 
-@pytest.mark.parametrize("spoil", [late, revoked, expired, bad_commitment, other_salt, other_ledger, other_level])
-def test_both_refuse(spoil: Callable[[Parties, Exchange], Bundle]) -> None:
+def unanchored(world: Parties, exchange: Exchange) -> DirectBundle:
+    """NRR and ACK without an anchor."""
+    return replace(world.direct(exchange), anchor=None)
+
+
+def other_share(world: Parties, exchange: Exchange) -> DirectBundle:
+    """An ACK with a share that isn't s_T."""
+    return world.direct(exchange, world.ack(exchange, b"X" * 32))
+
+
+def other_places(world: Parties, exchange: Exchange) -> DirectBundle:
+    """Places of other digests."""
+    bundle = world.direct(exchange)
+    assert bundle.anchor is not None
+    return replace(bundle, anchor=replace(bundle.anchor, places=bundle.anchor.places[::-1]))
+
+
+def other_time(world: Parties, exchange: Exchange) -> DirectBundle:
+    """Anchored, it says, a second earlier than it was."""
+    bundle = world.direct(exchange)
+    assert bundle.anchor is not None
+    lodged = replace(bundle.anchor.lodged, time=bundle.anchor.lodged.time - 1)
+    return replace(bundle, anchor=replace(bundle.anchor, lodged=lodged))
+
+
+def aborted(world: Parties, exchange: Exchange) -> Bundle:
+    """No trade, because the sender aborted."""
+    return world.ttp.abort(exchange, world.abort(exchange))
+
+
+SPOILT = [
+    late,
+    revoked,
+    expired,
+    bad_commitment,
+    other_salt,
+    other_ledger,
+    other_level,
+    unanchored,
+    other_share,
+    other_places,
+    other_time,
+    aborted,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_both_refuse(spoil: Callable[[Parties, Exchange], AnyBundle]) -> None:
     """What isn't a receipt is refused by both."""
     world = parties()
-    data = bundles.encode(spoil(world, world.exchange()))
+    data = bundles.encode(spoil(world, world.offline()))
     assert not ours(data, world.root)
     assert not theirs(data, world.root)
 
@@ -106,13 +153,14 @@ def test_both_refuse(spoil: Callable[[Parties, Exchange], Bundle]) -> None:
 def test_both_refuse_every_altered_octet() -> None:
     """A bundle with one octet altered, anywhere, is refused by both."""
     world = parties()
-    exchange = world.exchange()
-    data = bundles.encode(world.ttp.trade(exchange).opened(exchange.openings))
-    for place in range(0, len(data), 23):
-        altered = bytearray(data)
-        altered[place] ^= 1
-        assert not theirs(bytes(altered), world.root), place
-        assert not ours(bytes(altered), world.root), place
+    exchange, offline = world.exchange(), world.offline()
+    traded, direct = world.ttp.trade(exchange).opened(exchange.openings), world.direct(offline)
+    for data, step in ((bundles.encode(traded), 23), (bundles.encode(direct), 29)):
+        for place in range(0, len(data), step):
+            altered = bytearray(data)
+            altered[place] ^= 1
+            assert not theirs(bytes(altered), world.root), place
+            assert not ours(bytes(altered), world.root), place
 
 
 THREE = ("x.test/1", "x.test/2", "y.test")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from shared.crypto import sealing, shares, suites
@@ -65,6 +66,7 @@ def vector() -> dict[str, Any]:
         h_ct=blob_digest(ciphertext),
     )
     masked = mask(both.ttp, fixed.nonce, manifest.exchange)
+    offline = replace(manifest, core=replace(fixed, mode="offline", direct_until=1_800_172_800))
     entry = ExchangeEntry(manifest.exchange, "COMPLETED", masked, body_digest(octets(40), b"body"), 1_800_000_060)
     values = {
         "s_T": both.ttp,
@@ -80,6 +82,9 @@ def vector() -> dict[str, Any]:
         "h_ct": manifest.h_ct,
         "manifest": manifest.octets,
         "hM": manifest.exchange,
+        "offline_hC": offline.core.digest,
+        "offline_manifest": offline.octets,
+        "offline_hM": offline.exchange,
         "masked": masked,
         "entry": encode(entry),
         "leaf_hash": leaf_hash(encode(entry)),

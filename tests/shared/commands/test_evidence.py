@@ -7,13 +7,14 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.evidence import bundle as bundles
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle
 from tests.doubles.parties import EXPIRES, LETTER, parties
 from tests.doubles.witnesses import cosigned, policy_file
 
@@ -40,7 +41,7 @@ def root(tmp_path: Path) -> Path:
     return path
 
 
-def put(path: Path, bundle: Bundle) -> Path:
+def put(path: Path, bundle: AnyBundle) -> Path:
     """Write a bundle."""
     path.write_bytes(bundles.encode(bundle))
     return path
@@ -51,6 +52,35 @@ def receipt(tmp_path: Path) -> Path:
     """A valid receipt with openings."""
     exchange = parties().exchange()
     return put(tmp_path / "receipt.secmtp.json", parties().ttp.trade(exchange).opened(exchange.openings))
+
+
+class TestDirect:
+    """Bundles of direct exchanges."""
+
+    def test_carried_by_the_ack(self, tmp_path: Path, root: Path) -> None:
+        """A direct receipt says that the ACK carries it, and since when the ledger knows it."""
+        file = put(tmp_path / "direct.secmtp.json", parties().direct(parties().offline()))
+        code, result = verify_json(file, root)
+        assert (code, result["carried_by"], result["mode"]) == (0, "NRR + ACK, anchored", "offline")
+        _, out, _ = run("verify", file, "--trust", root)
+        assert "anchored" in out
+        assert "traded" not in out
+
+    def test_not_evidence_yet(self, tmp_path: Path, root: Path) -> None:
+        """One that isn't anchored exits 1 and says that it isn't evidence yet."""
+        bundle = replace(parties().direct(parties().offline()), anchor=None)
+        file = put(tmp_path / "direct.secmtp.json", bundle)
+        code, result = verify_json(file, root)
+        assert (code, result["step"]) == (1, "anchor.missing")
+        assert "isn't evidence yet" in result["reason"]
+        assert "no anchor yet" in run("show", file)[1]
+
+    def test_aborted(self, tmp_path: Path, root: Path) -> None:
+        """An aborted exchange exits 1 and is called sound evidence that no trade happened."""
+        exchange = parties().offline()
+        file = put(tmp_path / "aborted.secmtp.json", parties().ttp.abort(exchange, parties().abort(exchange)))
+        code, result = verify_json(file, root)
+        assert (code, result["outcome"]) == (1, "ABORTED")
 
 
 class TestVerify:

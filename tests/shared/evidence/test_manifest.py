@@ -14,7 +14,7 @@ from shared.encoding import canonical
 from shared.errors import Malformed
 from shared.evidence import manifest as manifests
 from shared.evidence.manifest import size_class
-from tests.doubles.parties import NOW, parties
+from tests.doubles.parties import DIRECT, EXPIRES, NOW, parties
 
 
 def document() -> canonical.JSON:
@@ -130,3 +130,46 @@ class TestSizeClass:
     def test_values(self) -> None:
         """Fixed values, so that other implementations agree."""
         assert [size_class(n) for n in (0, 1, 2, 9, 100, 1000, 1_000_000)] == [2, 2, 2, 10, 104, 1024, 1_015_808]
+
+
+class TestModes:
+    """Members follow from the mode."""
+
+    def test_offline(self) -> None:
+        """A manifest of offline mode says until when the key may be released directly, and decodes to itself."""
+        manifest = parties().offline().manifest
+        assert manifests.decode(manifest.octets) == manifest
+        assert manifest.core.to_json()["direct_until"] == DIRECT
+
+    def test_online_has_no_time_for_it(self) -> None:
+        """An online manifest holds no `direct_until`, and one that does is refused."""
+        value = document()
+        assert "direct_until" not in value["core"]
+        value["core"]["direct_until"] = DIRECT
+        with pytest.raises(Malformed, match="direct_until"):
+            manifests.decode(canonical.encode(value))
+
+    def test_offline_needs_it(self) -> None:
+        """A manifest of offline mode without `direct_until` is refused."""
+        value = canonical.parse_object(parties().offline().manifest.octets, what="manifest")
+        del value["core"]["direct_until"]
+        with pytest.raises(Malformed, match="direct_until"):
+            manifests.decode(canonical.encode(value))
+
+    @pytest.mark.parametrize(("time", "good"), [(NOW, False), (NOW + 1, True), (EXPIRES - 1, True), (EXPIRES, False)])
+    def test_order_of_times(self, time: int, good: bool) -> None:
+        """`direct_until` lies between `created` and `expires`; how far is each node's own policy."""
+        octets = parties().offline(direct_until=time).manifest.octets
+        if good:
+            assert manifests.decode(octets).core.direct_until == time
+        else:
+            with pytest.raises(Malformed, match="direct_until"):
+                manifests.decode(octets)
+
+    @pytest.mark.parametrize("mode", ["hybrid", "Offline", "off-line", ""])
+    def test_unknown_mode(self, mode: str) -> None:
+        """A mode that this version doesn't know is refused."""
+        value = document()
+        value["core"]["mode"] = mode
+        with pytest.raises(Malformed, match="mode"):
+            manifests.decode(canonical.encode(value))
