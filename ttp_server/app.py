@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
@@ -18,12 +19,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.api import endpoints as e
+from shared.errors import ConfigurationError, Malformed
 from shared.evidence.records import TTPRecord, sign_ttp
-from shared.ledger.checkpoint import sign_checkpoint
+from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
+from shared.ledger.merkle import EMPTY_ROOT
+from shared.ledger.note import decode_vkey
 from ttp_server.clock import SystemClock
 from ttp_server.custody.escrow import Escrow
 from ttp_server.custody.keys import Keys, load_keys
-from ttp_server.ports import Clock
+from ttp_server.ports import Clock, Store
 from ttp_server.routes import openapi
 from ttp_server.routes.directory import DirectoryRoutes
 from ttp_server.routes.exchanges import ExchangeRoutes
@@ -37,13 +41,14 @@ from ttp_server.services.ledger import Ledger
 from ttp_server.services.nodes import Gate, RateLimit, ReplayGuard
 from ttp_server.services.publisher import Publisher
 from ttp_server.services.sequencer import Sequencer
-from ttp_server.services.witnesses import NoWitnesses
+from ttp_server.services.witnesses import NoWitnesses, Quorum, Terms, WitnessAt
 from ttp_server.settings import Settings
 from ttp_server.store.archive import FileArchive
 from ttp_server.store.database import open_engine, upgrade
 from ttp_server.store.epochs import SqlEpochRows
 from ttp_server.store.head import HeadFile
 from ttp_server.store.sql import SqlStore
+from ttp_server.witness_client import HttpWitnesses
 from ttp_server.workers import Upkeep
 
 HEAD = "published-checkpoint"
@@ -63,12 +68,14 @@ class TTP:
     workers: Sequence[Upkeep]
     engine: Engine
     head: HeadFile
+    witnesses: Quorum | NoWitnesses
 
     def close(self) -> None:
         """Stop the writer and periodic work, and let go of database and directory."""
         for worker in self.workers:
             worker.stop()
         self.desk.sequencer.close()
+        self.witnesses.close()
         self.engine.dispose()
         self.head.close()
 
@@ -104,7 +111,8 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
     escrow.upkeep(clock.now())
     ledger = Ledger(settings.log, lambda checkpoint: sign_checkpoint(checkpoint, keys.checkpoint), store)
     archive = FileArchive(archive_directory(directory, settings))
-    publisher = Publisher(store, ledger, head, archive, NoWitnesses(), bell.ring)
+    witnesses = _witnesses(settings, keys, store, clock, undo)
+    publisher = Publisher(store, ledger, head, archive, witnesses, bell.ring)
     sequencer = Sequencer(store, publisher, clock)
     sequencer.open()
     signer = Signer(keys.nrd, [keys.identity.nrd_certificate])
@@ -119,8 +127,23 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
     for worker in workers:
         worker.start()
     stopping = asyncio.Event()
-    app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings))
-    return TTP(app, desk, directory_desk, keys, stopping, workers, engine, head)
+    app = _application(_Parts(desk, directory_desk, gate, bell, stopping, keys, settings, witnesses))
+    return TTP(app, desk, directory_desk, keys, stopping, workers, engine, head, witnesses)
+
+
+def _witnesses(settings: Settings, keys: Keys, store: Store, clock: Clock, undo: ExitStack) -> Quorum | NoWitnesses:
+    if not settings.witnesses and not settings.quorum:
+        return NoWitnesses()
+    try:
+        found = [WitnessAt(decode_vkey(one.vkey), one.url) for one in settings.witnesses]
+    except Malformed as error:
+        raise ConfigurationError(f"witnesses: {error.message}") from error
+    client = HttpWitnesses(settings.witness_seconds, settings.witness_trust)
+    terms = Terms(settings.quorum, settings.faulty, settings.witness_seconds)
+    empty = sign_checkpoint(Checkpoint(settings.log, 0, EMPTY_ROOT), keys.checkpoint)
+    quorum = Quorum(found, terms, empty, store, client, clock, structlog.get_logger().warning)
+    undo.callback(quorum.close)
+    return quorum
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,7 @@ class _Parts:
     stopping: asyncio.Event
     keys: Keys
     settings: Settings
+    witnesses: Quorum | NoWitnesses
 
     def record(self) -> str:
         """Sign the TTP's record as it is now."""
@@ -143,6 +167,8 @@ class _Parts:
             epochs=desk.custody.epochs(),
             notice=self.settings.notice,
             issued=desk.clock.now(),
+            witnesses=self.witnesses.keys,
+            quorum=self.settings.quorum,
         )
         return sign_ttp(record, self.keys.nrd, self.keys.identity.nrd_certificate)
 
@@ -152,6 +178,8 @@ def _application(parts: _Parts) -> Starlette:
     telemetry = Telemetry(registry)
     size = Gauge("secmtp_ttp_ledger_size", "Entries in the ledger", registry=registry)
     size.set_function(lambda: parts.desk.ledger.size)
+    offset = Gauge("secmtp_ttp_clock_offset_seconds", "Our clock before the witnesses'", registry=registry)
+    offset.set_function(parts.witnesses.offset)
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(parts.directory, parts.record)
     ledger = LedgerRoutes(parts.desk.ledger, parts.keys.identity.ledger_certificate)

@@ -16,3 +16,7 @@ class SystemClock:
     def random(self, octets: int) -> bytes:
         """Return fresh random octets."""
         return secrets.token_bytes(octets)
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump."""
+        return time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -83,6 +83,14 @@ class TransactionLost(Unavailable):
     """The database failed inside a transaction: nothing of the whole transaction may be kept."""
 
 
+class Overtaken(Unavailable):
+    """Witnesses have cosigned a tree of `size` entries, larger than the one they were shown: look again."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"witnesses have cosigned a checkpoint over {size} entries already")
+        self.size = size
+
+
 class Reading(Protocol):
     """What can be read in a transaction: one consistent state."""
 
@@ -137,6 +145,12 @@ class Reading(Protocol):
     def checkpoint(self, size: int) -> bytes | None:
         """Return the note of the checkpoint over `size` entries."""
 
+    def cosignatures(self, size: int) -> Sequence[str]:
+        """Return the cosignature lines of the checkpoint over `size` entries, sorted by name."""
+
+    def newest_cosignature(self, name: str) -> tuple[int, str] | None:
+        """Return size and line of the newest checkpoint that somebody cosigned under this name."""
+
 
 class Transaction(Reading, Protocol):
     """A write transaction. It holds the writer's lock from its begin to its end; all or nothing is kept."""
@@ -174,6 +188,9 @@ class Transaction(Reading, Protocol):
     def put_checkpoint(self, size: int, note: bytes) -> None:
         """Store a signed checkpoint. Raises Conflict if another one over this size is stored."""
 
+    def put_cosignature(self, size: int, name: str, time: int, line: str) -> None:
+        """Store a verified cosignature of a stored checkpoint. The first one of a name stays."""
+
 
 class Store(Protocol):
     """The database. A transaction that was left without an exception is durable."""
@@ -203,22 +220,61 @@ class Archive(Protocol):
 
 
 class Witnesses(Protocol):
-    """Those who must have seen a checkpoint before anybody is answered under it."""
+    """Those who must have seen a checkpoint before anybody is answered under it (witness.md T1 to T6)."""
 
     def check_start(self, size: int) -> None:
-        """Require that no witness has seen more than the `size` entries that are here. Raises ConfigurationError."""
+        """Require that no witness has seen more than the `size` entries that are here.
+
+        Raises ConfigurationError, or Unavailable when too few answer.
+        """
 
     def check_clock(self) -> None:
         """Require that our clock is that of the witnesses. Raises Unavailable."""
 
-    def cosign(self, size: int, note: bytes, prove: Callable[[int], tuple[bytes, ...]]) -> bytes:
-        """Return the note with a quorum's cosignatures. Raises Unavailable when there is no quorum.
+    def check_parties(self, domains: Collection[str]) -> None:
+        """Require that a quorum can be had without the parties' own witnesses. Raises Unavailable."""
 
-        `prove` gives the consistency proof from an older size.
+    def cosign(
+        self,
+        size: int,
+        note: bytes,
+        prove: Callable[[int], tuple[bytes, ...]],
+        parties: Collection[Sequence[str]] = (),
+    ) -> bytes:
+        """Return the note with a quorum's cosignatures. Raises Unavailable when there is none, or Overtaken.
+
+        `prove` gives the consistency proof from an older size; `parties` are the mail domains of each exchange
+        that waits for this.
         """
 
     def cosigned(self, size: int, note: bytes) -> bytes | None:
         """Return the note with the cosignatures that are stored, None below the quorum."""
+
+    def enough(self, note: bytes, domains: Collection[str]) -> bool:
+        """Whether a note has the quorum's cosignatures for an exchange between these domains."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessReply:
+    """What a witness answered."""
+
+    status: int
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """A few words of the body, for people."""
+        return self.body[:200].decode("utf-8", "replace").strip()
+
+
+class WitnessClient(Protocol):
+    """The way to witnesses."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+    def add_checkpoint(self, url: str, body: bytes) -> WitnessReply:
+        """Ask the witness of this submission prefix. Raises Unavailable when there is no answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +322,9 @@ class Clock(Protocol):
 
     def random(self, octets: int) -> bytes:
         """Return fresh random octets."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump, from any beginning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,22 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.programs.settings import read_settings
 
 FILE = "ttp.toml"
 NOTICE = 72 * 3600
+
+
+class WitnessAddress(BaseModel):
+    """An external witness of the ledger (C2SP tlog-witness)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vkey: Annotated[str, Field(description="Its verifier key, as it published it.")]
+    url: Annotated[str, Field(description="Its submission prefix.", pattern="^https?://")]
 
 
 class Settings(BaseSettings):
@@ -29,6 +38,12 @@ class Settings(BaseSettings):
     notice: Annotated[int, Field(description="How long a revocation is announced before it counts.", ge=0)] = NOTICE
     requests_per_second: Annotated[int, Field(description="For each enrolled node.", ge=1)] = 500
     connections: Annotated[int, Field(description="Requests served at once.", ge=1)] = 512
+
+    quorum: Annotated[int, Field(description="How many witnesses must cosign before an answer leaves.", ge=0)] = 0
+    faulty: Annotated[int, Field(description="How many of them may lie; less than the quorum.", ge=0)] = 0
+    witness_seconds: Annotated[float, Field(description="How long witnesses may take.", gt=0, le=20)] = 10.0
+    witness_trust: Annotated[str, Field(description="Root certificates (PEM) for witnesses; empty: the system's.")] = ""
+    witnesses: Annotated[list[WitnessAddress], Field(description="External witnesses.", max_length=31)] = []
 
     @property
     def log(self) -> str:
@@ -54,6 +69,13 @@ def render(name: str, hosts: list[str], port: int) -> str:
         'database = ""',
         "# Where entries and bodies are copied to before anybody is answered: best on another disk.",
         'archive = ""',
+        "# How many external witnesses must have cosigned the ledger before an answer leaves, and how many of them",
+        "# may be faulty; then one table for each witness:",
+        "#   [[witnesses]]",
+        '#   vkey = "witness.example+…"',
+        '#   url = "https://witness.example"',
+        "quorum = 0",
+        "faulty = 0",
         "",
     )
     return "\n".join(lines)

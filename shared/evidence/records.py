@@ -16,10 +16,12 @@ from shared.encoding.fields import Fields
 from shared.errors import EvidenceFault
 from shared.evidence.manifest import MODES
 from shared.evidence.verification import alone, require, step
+from shared.ledger.note import MAX_SIGNATURES, KeyType, VerifierKey, decode_vkey
 
 MAX_EPOCHS = 8
 MAX_SKEW = 300
 MAX_PORT = 65535
+MAX_WITNESSES = MAX_SIGNATURES - 1  # beside the log's own signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class EscrowEpoch:
 
 @dataclass(frozen=True, slots=True)
 class TTPRecord:
-    """What a TTP says of itself. `ledger` is the DER certificate of its checkpoint key."""
+    """What a TTP says of itself. `ledger` is the DER certificate of its checkpoint key.
+
+    `quorum` of the `witnesses` (vkeys of external ones) cosign before it answers; 0: it waits for nobody.
+    """
 
     name: str
     log: str
@@ -53,6 +58,8 @@ class TTPRecord:
     epochs: tuple[EscrowEpoch, ...]
     notice: int
     issued: int
+    witnesses: tuple[VerifierKey, ...] = ()
+    quorum: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,8 @@ def sign_ttp(record: TTPRecord, key: SigningKey, certificate: bytes) -> str:
         "epochs": epochs,
         "notice": record.notice,
         "issued": record.issued,
+        "witnesses": [key.encode() for key in record.witnesses],
+        "quorum": record.quorum,
     }
     return signing.sign(signing.TTP, members, key, [certificate])
 
@@ -147,9 +156,18 @@ def _ttp(fields: Fields) -> TTPRecord:
         epochs=tuple(_epoch(item) for item in fields.items("epochs", limit=MAX_EPOCHS)),
         notice=fields.integer("notice"),
         issued=fields.integer("issued"),
+        witnesses=tuple(_witness(item) for item in fields.items("witnesses", limit=MAX_WITNESSES)),
+        quorum=fields.integer("quorum"),
     )
     fields.end()
+    require(record.quorum <= len(record.witnesses), "ttp.syntax", f"{record.quorum} witnesses can't be had")
     return record
+
+
+def _witness(item: object) -> VerifierKey:
+    key = decode_vkey(Fields({"vkey": item}, "witness").text("vkey"))
+    require(key.type is KeyType.COSIGNATURE, "ttp.syntax", f"the key of {key.name} isn't a witness's (type 04)")
+    return key
 
 
 def _epoch(item: object) -> EscrowEpoch:

@@ -208,6 +208,13 @@ def _cosigned(text: str, time: int) -> bytes:
     return _octets(f"cosignature/v1\ntime {time}\n{text}")
 
 
+def parse_line(text: str) -> Signature:
+    """Parse one signature line with its line end, as `Signature.encode` gives it. Raises Malformed."""
+    if not text.endswith("\n") or len(text) > MAX_NOTE:
+        raise Malformed("a signature line has no line end, or is too long")
+    return _signature(text[:-1])
+
+
 def _signature(line: str) -> Signature:
     parts = line.removeprefix(_MARK).split(" ")
     if not line.startswith(_MARK) or len(parts) != 2:

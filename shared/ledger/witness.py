@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.errors import EvidenceFault, Malformed, TooLarge
 from shared.ledger import merkle, note
 from shared.ledger.checkpoint import Checkpoint, decode_number
-from shared.ledger.note import KeyType, Note, VerifierKey
+from shared.ledger.note import KeyType, Note, Signature, VerifiedSignature, VerifierKey
 
 MAX_PATH = 63
 MAX_REQUEST = note.MAX_NOTE + 4096
@@ -153,6 +153,30 @@ def origin_hash(origin: str) -> str:
     """Return the name under which a witness serves a log's newest checkpoint: hex of SHA-256 of the origin (W5)."""
     # C2SP's own hash, not a labelled protocol value.
     return hashlib.sha256(origin.encode("utf-8")).hexdigest()
+
+
+def decode_size(body: bytes) -> int:
+    """Parse the body of a 409: the size that a witness cosigned last. Raises Malformed."""
+    text = body[:32].decode("ascii", "replace")
+    if not text.endswith("\n"):
+        raise Malformed("the answer isn't a size and a line end")
+    return decode_number(text[:-1], what="the size that a witness answered")
+
+
+def find_cosignature(octets: bytes, body: bytes, key: VerifierKey) -> tuple[Signature, VerifiedSignature]:
+    """Find a witness's line in the body of a 200 and verify it over the checkpoint that was sent (W2).
+
+    Lines of other keys are ignored. Raises Malformed, or EvidenceFault `witness.cosignature`.
+    """
+    if len(body) > note.MAX_NOTE or not body.endswith(b"\n"):
+        raise Malformed("the answer isn't signature lines")
+    try:
+        lines = [note.parse_line(line + "\n") for line in body.decode("utf-8").split("\n")[:-1]]
+    except UnicodeDecodeError as error:
+        raise Malformed("the answer isn't UTF-8") from error
+    own = tuple(line for line in lines if (line.name, line.key_id) == (key.name, key.key_id))[:1]
+    verified = note.verify(Note(note.parse(octets).text, own), {key}, step="witness.cosignature")
+    return own[0], verified.signatures[0]
 
 
 def _refusal(state: Witnessed | None, checkpoint: Checkpoint, request: AddCheckpoint) -> Refused | Stale | None:

@@ -49,14 +49,19 @@ from ttp_server.store.sql import SqlStore
 
 
 class PushedClock:
-    """A clock that moves when it is pushed."""
+    """A clock that moves when it is pushed; `wrong` seconds stand between what it shows and the true time."""
 
     def __init__(self, now: int = NOW) -> None:
         self.time = now
+        self.wrong = 0
 
     def now(self) -> int:
         """Return the time it was pushed to."""
-        return self.time
+        return self.time + self.wrong
+
+    def monotonic(self) -> float:
+        """Return the true time."""
+        return float(self.time)
 
     def random(self, octets: int) -> bytes:
         """Return fresh octets."""

@@ -14,7 +14,7 @@ from shared.api.messages import CompleteRequest, StatusRequest
 from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.crypto.keys import SigningKey
 from shared.encoding.address import domain_of
-from shared.errors import ConfigurationError, EvidenceFault, Forbidden, NotFound, OurFault
+from shared.errors import ConfigurationError, EvidenceFault, Forbidden, NotFound, OurFault, Unavailable
 from shared.evidence import bundle as bundles
 from shared.evidence import manifest as manifests
 from shared.evidence import tokens
@@ -56,17 +56,21 @@ class Desk:
 
     def bundle(self, stored: StoredExchange) -> Bundle:
         """Return the bundle of a stored outcome: the stored tokens, a proof under the newest checkpoint."""
-        if stored.index >= self.ledger.snapshot.size:
-            # Committed a moment ago, or by a batch whose checkpoint couldn't be stored. The writer signs the
-            # tree before it answers whoever asks next; a proof that isn't there would look like "unknown".
+        if stored.index >= self.ledger.snapshot.size or not self.sequencer.suits(stored.domains):
+            # Committed a moment ago, or by a batch whose checkpoint couldn't be stored, or witnessed only by who
+            # doesn't count here. The writer signs the tree and asks witnesses before it answers whoever asks
+            # next; a proof that isn't there would look like "unknown".
             self.sequencer.submit(_Known(stored))
+        snapshot = self.ledger.snapshot
+        if not self.sequencer.suits(stored.domains):
+            raise Unavailable("too few witnesses that are independent of the parties have cosigned; ask again")
         return Bundle(
             manifest=manifests.decode(stored.manifest),
             nro=stored.nro,
             nrr=stored.nrr,
             token=stored.token,
             salt=stored.salt,
-            proof=self.ledger.proof(stored.index),
+            proof=self.ledger.proof(stored.index, snapshot),
             ledger=self.identity.ledger_certificate,
         )
 
@@ -106,6 +110,7 @@ def complete(desk: Desk, request: CompleteRequest) -> Bundle:
     if decided is not None:
         return desk.bundle(decided)
     _check_names(desk, manifest)  # T2
+    desk.sequencer.check_parties(_domains(manifest))
     now = desk.clock.now()
     nro, nrr = _verified(desk, request, now)  # T3
     try:

@@ -6,12 +6,16 @@ newest signed one: a log that signs two trees of one size can't take it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
+from shared.errors import ConfigurationError, Unavailable
 from shared.ledger import tiles
 from shared.ledger.tiles import Edge
-from ttp_server.ports import Archive, Head, Store, Transaction, Witnesses
+from ttp_server.ports import Archive, Head, Overtaken, Store, Transaction, Witnesses
 from ttp_server.services.ledger import Ledger, Snapshot, check_tail, load_edge
+
+ROUNDS = 8
 
 
 class Publisher:
@@ -58,14 +62,30 @@ class Publisher:
         if committed != self._ledger.size:
             self.publish()
 
-    def publish(self) -> None:
-        """Publish the committed tree. Repeating it is harmless; raises Unavailable when witnesses don't cosign."""
-        edge, note = self._sign_tree()
+    def publish(self, parties: Collection[Sequence[str]] = ()) -> None:
+        """Publish the committed tree. Repeating it is harmless; raises Unavailable when witnesses don't cosign.
 
-        def prove(old: int) -> tuple[bytes, ...]:
-            return tiles.consistency(old, edge.size, self._ledger.reader(edge))
+        `parties` are the mail domains of each exchange that waits for this: their own witnesses don't count.
+        """
+        for _again in range(ROUNDS):
+            edge, note = self._sign_tree()
+            try:
+                cosigned = self._witnesses.cosign(edge.size, note, partial(self._prove, edge), parties)
+            except Overtaken as overtaken:
+                self._require_reached(overtaken.size)  # another process showed them more: publish that
+            else:
+                self._show(Snapshot(edge, cosigned))
+                return
+        raise Unavailable("other processes are faster at having the ledger cosigned; ask again")
 
-        self._show(Snapshot(edge, self._witnesses.cosign(edge.size, note, prove)))
+    def suits(self, parties: Collection[Sequence[str]]) -> bool:
+        """Whether the newest published checkpoint has a quorum for each of these exchanges. For any thread."""
+        note = self._ledger.snapshot.note
+        return all(self._witnesses.enough(note, domains) for domains in parties)
+
+    def check_parties(self, domains: Collection[str]) -> None:
+        """Require that a quorum can be had without the parties' own witnesses. For any thread. Raises Unavailable."""
+        self._witnesses.check_parties(domains)
 
     def follow(self) -> None:
         """Show what another process has published on this database. For a thread of its own."""
@@ -77,6 +97,18 @@ class Publisher:
         note = self._witnesses.cosigned(*newest)
         if note is not None:
             self._show(Snapshot(edge, note))
+
+    def _prove(self, edge: Edge, old: int) -> tuple[bytes, ...]:
+        return tiles.consistency(old, edge.size, self._ledger.reader(edge))
+
+    def _require_reached(self, size: int) -> None:
+        with self._store.reading() as stored:
+            committed = stored.size()
+        if committed < size:
+            raise ConfigurationError(
+                f"witnesses have cosigned {size} entries, here are {committed}: this database is older than what was "
+                "published; stop the TTP and restore a newer one"
+            )
 
     def _sign_tree(self) -> tuple[Edge, bytes]:
         """Sign the committed tree, whoever committed it, and store the checkpoint.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger.merkle import leaf_hash
 from shared.ledger.tiles import WIDTH
-from ttp_server.ports import Clock, Store, StoredEntry, Transaction, TransactionLost
+from ttp_server.ports import Clock, Store, StoredEntry, StoredExchange, Transaction, TransactionLost
 from ttp_server.services.ledger import load_edge
 from ttp_server.services.publisher import Publisher
 
@@ -94,6 +94,14 @@ class Sequencer:
         """Whether proposals are being written."""
         return self._thread.is_alive() and self._dead is None and not self._closing
 
+    def suits(self, domains: Sequence[str]) -> bool:
+        """Whether what is published may be handed out in an exchange between these domains (witness.md T4)."""
+        return self._publisher.suits([domains])
+
+    def check_parties(self, domains: Sequence[str]) -> None:
+        """Require that witnesses can be had for an exchange between these domains. Raises Unavailable."""
+        self._publisher.check_parties(domains)
+
     @contextmanager
     def expecting(self) -> Iterator[None]:
         """Announce that a proposal may come from inside: the writer lingers for those, a moment."""
@@ -157,8 +165,10 @@ class Sequencer:
             return
         try:
             self._publisher.before_deciding()
-            if self._commit(batch):
-                self._publisher.publish()
+            appended = self._commit(batch)
+            parties = [item.answer.domains for item in batch if isinstance(item.answer, StoredExchange)]
+            if appended or not self._publisher.suits(parties):
+                self._publisher.publish(parties)
         except Exception as error:  # noqa: BLE001  (database or witnesses failed: it may or may not be committed)
             for item in batch:
                 if not item.future.done():
@@ -230,4 +240,5 @@ class Sequencer:
 def _unavailable(error: Exception) -> Unavailable:
     """Say why there is no answer; what isn't one of our own errors is named by its kind only."""
     reason = error.message if isinstance(error, SecMTPError) else type(error).__name__
-    return Unavailable(f"the ledger couldn't be written: {reason}")
+    code = error.code if isinstance(error, Unavailable) else None
+    return Unavailable(f"the ledger couldn't be written: {reason}", code=code)

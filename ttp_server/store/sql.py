@@ -29,6 +29,16 @@ _LEAF_HASHES = select(t.entries.c.leaf_hash).where(t.entries.c.index >= bindpara
 _LAST_INDEX = select(t.entries.c.index).order_by(t.entries.c.index.desc()).limit(1)
 _NEWEST_CHECKPOINT = select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)
 _CHECKPOINT = select(t.checkpoints.c.note).where(t.checkpoints.c.size == bindparam("size"))
+_COSIGNED = t.cosignatures.c
+_COSIGNATURES = select(_COSIGNED.line).where(_COSIGNED.size == bindparam("size")).order_by(_COSIGNED.name)
+_COSIGNATURE = select(_COSIGNED.line).where(_COSIGNED.size == bindparam("size"), _COSIGNED.name == bindparam("name"))
+_PUT_COSIGNATURE = t.cosignatures.insert()
+_NEWEST_COSIGNATURE = (
+    select(_COSIGNED.size, _COSIGNED.line)
+    .where(_COSIGNED.name == bindparam("name"))
+    .order_by(_COSIGNED.size.desc())
+    .limit(1)
+)
 _TILE = select(t.tiles.c.hashes).where(t.tiles.c.level == bindparam("level"), t.tiles.c.number == bindparam("number"))
 _TILE_ROOTS = (
     select(t.tiles.c.root)
@@ -135,6 +145,15 @@ class SqlReading:
         found: bytes | None = self._connection.scalar(_CHECKPOINT, {"size": size})
         return found
 
+    def cosignatures(self, size: int) -> Sequence[str]:
+        """Return the cosignature lines of the checkpoint over `size` entries, sorted by name."""
+        return list(self._connection.scalars(_COSIGNATURES, {"size": size}))
+
+    def newest_cosignature(self, name: str) -> tuple[int, str] | None:
+        """Return size and line of the newest checkpoint that somebody cosigned under this name."""
+        row = self._first(_NEWEST_COSIGNATURE, name=name)
+        return None if row is None else (row["size"], row["line"])
+
     def tile(self, level: int, number: int) -> bytes | None:
         """Return the 256 hashes of a full tile, None while it isn't full."""
         found: bytes | None = self._connection.scalar(_TILE, {"level": level, "number": number})
@@ -239,6 +258,11 @@ class SqlTransaction(SqlReading):
             self._connection.execute(_PUT_CHECKPOINT, {"size": size, "note": note})
         elif stored != note:
             raise Conflict(f"another checkpoint over {size} entries is stored: two writers with two keys?")
+
+    def put_cosignature(self, size: int, name: str, time: int, line: str) -> None:
+        """Store a verified cosignature of a stored checkpoint. The first one of a name stays."""
+        if self._first(_COSIGNATURE, size=size, name=name) is None:  # the tables refuse to be told twice
+            self._connection.execute(_PUT_COSIGNATURE, {"size": size, "name": name, "time": time, "line": line})
 
     def _upsert(self, table: Table, values: dict[str, object], keys: tuple[str, ...]) -> None:
         dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,11 @@ from shared.evidence.records import (
     verify_ttp,
 )
 from shared.evidence.revocation import Revocation, sign_revocation, verify_revocation
+from shared.ledger.note import KeyType
 from tests.doubles.parties import EXPIRES, NOW, Domain, Parties, User, parties
+from tests.doubles.witnesses import Cosigner
 
+WITNESS = Cosigner("w.test").verifier
 OWN = {"v", "label"}  # what every token has
 
 
@@ -121,6 +125,15 @@ class TestRecords:
         assert step_of(lambda: verified.epoch_for(EXPIRES * 2, "X25519")) == "ttp.epoch"
         assert step_of(lambda: verified.epoch_for(EXPIRES, "MLKEM768_X25519")) == "ttp.epoch"
 
+    def test_witnesses_of_a_ttp(self) -> None:
+        """A record lists witnesses and quorum; keys that are no witness, or too few of them, are refused."""
+        world = parties()
+        good = verify_ttp(ttp_record(world, witnesses=(WITNESS,), quorum=1), world.trust, NOW).record
+        assert (good.witnesses, good.quorum) == ((WITNESS,), 1)
+        log = replace(WITNESS, type=KeyType.LOG)
+        for changed in ({"witnesses": (log,)}, {"witnesses": (WITNESS,), "quorum": 2}, {"witnesses": (WITNESS,) * 32}):
+            assert step_of(partial(_verified_ttp, world, changed)) == "ttp.syntax"
+
     def test_ttp_of_another_name(self) -> None:
         """A TTP can't speak under a name, or about a ledger, that it isn't certified for."""
         world = parties()
@@ -146,13 +159,17 @@ class TestChains:
             assert step_of(partial(verify, forged, world.trust, NOW)) == f"{kind.label.lower()}.syntax"
 
 
-def ttp_record(world: Parties, name: str = "ttp.example", log: str = "ttp.example/ledger") -> str:
+def _verified_ttp(world: Parties, changed: dict[str, Any]) -> object:
+    return verify_ttp(ttp_record(world, **changed), world.trust, NOW)
+
+
+def ttp_record(world: Parties, name: str = "ttp.example", log: str = "ttp.example/ledger", **more: Any) -> str:
     """A TTP's record with an old and a new epoch."""
     epochs = (
         EscrowEpoch(1, generate_hpke("X25519").public, EXPIRES - 1),
         EscrowEpoch(2, world.ttp.escrow.public, EXPIRES),
     )
-    record = TTPRecord(name, log, world.ttp.ledger_certificate, epochs, 259_200, NOW)
+    record = TTPRecord(name, log, world.ttp.ledger_certificate, epochs, 259_200, NOW, **more)
     return sign_ttp(record, world.ttp.nrd, world.ttp.nrd_chain[0])
 
 

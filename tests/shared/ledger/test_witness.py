@@ -242,3 +242,33 @@ class TestOriginHash:
         """It is what `printf %s origin | sha256sum` prints."""
         assert witness.origin_hash(ORIGIN) == "3cd4ce43e4424f275bf73b1a9e84f7915efd8de9fed960f37f52a9eb72649375"
         assert witness.origin_hash("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class TestAnswers:
+    """What a log makes of a witness's answer: witness.find_cosignature and witness.decode_size."""
+
+    def test_find_cosignature(self) -> None:
+        """The line of the witness's key is found among others and verified over the checkpoint that was sent."""
+        answer = decide(None, extension(0, 5)).answer
+        assert isinstance(answer, Cosigned)
+        other = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
+        text = note.parse(checkpoint(5)).text
+        stranger = note.cosign(text, "o.example", other, NOW).encode().encode()
+        line, verified = witness.find_cosignature(checkpoint(5), stranger + answer.line, SIGNER.verifier)
+        assert (line.encode().encode(), verified.time) == (answer.line, NOW)
+        for octets, body in (
+            (checkpoint(6), answer.line),
+            (checkpoint(5), stranger),
+            (checkpoint(5), b""),
+            (checkpoint(5), answer.line[:-1]),
+            (checkpoint(5), b"\xff\n"),
+        ):
+            with pytest.raises(SecMTPError):
+                witness.find_cosignature(octets, body, SIGNER.verifier)
+
+    def test_decode_size(self) -> None:
+        """A size is a decimal and a line end, and nothing else."""
+        assert witness.decode_size(b"5\n") == 5
+        for body in (b"", b"5", b"05\n", b"-5\n", b"5\n\n", b"\xff\n", b"9" * 40 + b"\n"):
+            with pytest.raises(Malformed):
+                witness.decode_size(body)
