@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.ledger import tiles
 from shared.ledger.checkpoint import Checkpoint, VerifiedCheckpoint, open_checkpoint, sign_checkpoint
 from shared.ledger.entry import ExchangeEntry, encode
-from shared.ledger.merkle import Tree, leaf_hash
+from shared.ledger.merkle import leaf_hash
 from shared.ledger.note import KeyType, verifier_key
 from shared.ledger.tiles import ENTRIES, WIDTH, TileName
+from tests.doubles.tree import Tree
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 ORIGIN = "ttp.example/ledger"

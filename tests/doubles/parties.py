@@ -46,8 +46,9 @@ from shared.ledger import entry as entries
 from shared.ledger.anchor import Batch
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
 from shared.ledger.entry import ExchangeEntry, RevocationEntry, body_digest, mask
-from shared.ledger.merkle import Tree, leaf_hash
+from shared.ledger.merkle import leaf_hash
 from shared.ledger.proof import Proof
+from tests.doubles.tree import Tree
 
 NOW = 1_800_000_000
 EXPIRES = NOW + 5 * 24 * 3600

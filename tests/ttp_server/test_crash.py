@@ -15,11 +15,12 @@ from shared.evidence import bundle as bundles
 from shared.evidence import tokens
 from shared.evidence.receipt import verify_bundle
 from shared.ledger.checkpoint import VerifiedCheckpoint, check_extension, open_checkpoint
-from shared.ledger.merkle import Tree, leaf_hash
+from shared.ledger.merkle import leaf_hash
 from shared.ledger.note import KeyType, verifier_key
 from tests.doubles.faults import FaultyStore, crash
 from tests.doubles.parties import Exchange
 from tests.doubles.served import NodeClient, Served
+from tests.doubles.tree import Tree
 
 BATCH, CHECKPOINT = 1, 2
 Fault = Callable[[], None]

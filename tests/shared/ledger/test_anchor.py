@@ -14,7 +14,8 @@ from shared.errors import EvidenceFault, Malformed, NotFound, TooLarge
 from shared.ledger import anchor
 from shared.ledger.anchor import MAX_BATCH, Anchored, Batch
 from shared.ledger.entry import AnchorEntry, body_digest, decode, encode
-from shared.ledger.merkle import Tree, leaf_hash
+from shared.ledger.merkle import leaf_hash
+from tests.doubles.tree import Tree
 
 SALT, TIME = bytes([7]) * 32, 1_764_000_000
 DIGESTS = [H("token", bytes([number])) for number in range(9)]

@@ -25,8 +25,9 @@ from shared.ledger.checkpoint import (
     open_checkpoint,
     sign_checkpoint,
 )
-from shared.ledger.merkle import EMPTY_ROOT, MAX_SIZE, Tree, leaf_hash
+from shared.ledger.merkle import EMPTY_ROOT, MAX_SIZE, leaf_hash
 from shared.ledger.note import KeyType, Note, VerifierKey, decode_vkey, verifier_key
+from tests.doubles.tree import Tree
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "ledger" / "c2sp.json").read_text("utf-8")

@@ -15,9 +15,10 @@ from shared.ledger import entry as codec
 from shared.ledger import proof as proofs
 from shared.ledger.anchor import Anchored
 from shared.ledger.checkpoint import open_checkpoint
-from shared.ledger.merkle import HASH, Tree, leaf_hash, verify_consistency
+from shared.ledger.merkle import HASH, leaf_hash, verify_consistency
 from shared.ledger.note import decode_vkey
 from shared.ledger.tiles import WIDTH, Edge, TileName
+from tests.doubles.tree import Tree
 from tests.vectors import make_ledger
 
 PLACE = Path(__file__).parents[2] / "vectors" / "ledger"

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import EvidenceFault, Malformed, NotFound, OurFault
-from shared.ledger.merkle import (
-    EMPTY_ROOT,
-    HASH,
-    MAX_SIZE,
-    Tree,
-    leaf_hash,
-    node_hash,
-    verify_consistency,
-    verify_inclusion,
-)
+from shared.errors import EvidenceFault, Malformed, NotFound
+from shared.ledger.merkle import EMPTY_ROOT, HASH, MAX_SIZE, leaf_hash, node_hash, verify_consistency, verify_inclusion
+from tests.doubles.tree import Tree
 
 SMALL = 32
 LEAVES = [leaf_hash(f"entry {number}".encode()) for number in range(600)]
@@ -104,59 +95,6 @@ class TestRoots:
                 tree.append(wrong)
         assert tree.size == 3
         assert tree.root() == ROOTS[3]
-
-    def test_performance(self) -> None:
-        """A hundred thousand leaves go in one by one within a second of processor time."""
-        leaves = [leaf_hash(number.to_bytes(4, "big")) for number in range(100_000)]
-        tree = Tree()
-        start = time.process_time()
-        for leaf in leaves:
-            tree.append(leaf)
-        assert time.process_time() - start < 1
-        assert tree.root() == Tree(leaves).root()
-
-
-class TestStaging:
-    @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.integers(0, 40), max_size=12))
-    def test_batches(self, batches: list[int]) -> None:
-        """However the leaves are cut into batches, staged root and adopted root are the plain root."""
-        tree, done = Tree(), 0
-        for count in batches:
-            staged = tree.stage(LEAVES[done : done + count])
-            assert (tree.size, staged.base, staged.size) == (done, done, done + count)
-            assert staged.root == TREE.root_at(done + count)
-            staged.adopt()
-            done += count
-            assert (tree.size, tree.root()) == (done, staged.root)
-
-    def test_dropped(self) -> None:
-        """A batch that is dropped leaves no trace: roots and proofs stay, and another batch fits on."""
-        tree = Tree(LEAVES[:5])
-        before = [tree.inclusion(index, 5) for index in range(5)]
-        tree.stage(LEAVES[100:130])
-        assert tree.root() == ROOTS[5]
-        assert [tree.inclusion(index, 5) for index in range(5)] == before
-        tree.stage(LEAVES[5:9]).adopt()
-        assert tree.root() == ROOTS[9]
-
-    def test_stale(self) -> None:
-        """A batch staged before another was adopted, or adopted twice, is refused and changes nothing."""
-        tree = Tree(LEAVES[:5])
-        first, second = tree.stage(LEAVES[5:7]), tree.stage(LEAVES[5:6])
-        first.adopt()
-        for stale in (first, second):
-            with pytest.raises(OurFault):
-                stale.adopt()
-        assert tree.root() == ROOTS[7]
-
-    def test_older_sizes(self) -> None:
-        """Proofs for an older size stay the same octets while the tree grows."""
-        tree = Tree(LEAVES[:20])
-        before = [tree.inclusion(index, 13) for index in range(13)] + [tree.consistency(old, 13) for old in range(14)]
-        tree.stage(LEAVES[20:500]).adopt()
-        after = [tree.inclusion(index, 13) for index in range(13)] + [tree.consistency(old, 13) for old in range(14)]
-        assert after == before
 
 
 class TestInclusion:

@@ -16,9 +16,10 @@ from shared.errors import EvidenceFault, Malformed, SecMTPError, TooLarge
 from shared.ledger import entry as entries
 from shared.ledger import note, proof
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
-from shared.ledger.merkle import MAX_SIZE, Tree, leaf_hash, node_hash
+from shared.ledger.merkle import MAX_SIZE, leaf_hash, node_hash
 from shared.ledger.note import KeyType, VerifierKey, decode_vkey, verifier_key
 from shared.ledger.proof import HEADER, MAX_EXTRA, MAX_PROOF, Proof
+from tests.doubles.tree import Tree
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "ledger" / "c2sp.json").read_text("utf-8")

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.errors import EvidenceFault
 from shared.ledger.checkpoint import Checkpoint, Fork, check_extension, open_checkpoint, sign_checkpoint
-from shared.ledger.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
+from shared.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from shared.ledger.note import KeyType, verifier_key
+from tests.doubles.tree import Tree
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "ledger" / "rfc6962.json").read_text("utf-8")

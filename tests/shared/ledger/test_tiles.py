@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 
 from shared.errors import Malformed, NotFound, TooLarge
 from shared.ledger import tiles
-from shared.ledger.merkle import (
-    EMPTY_ROOT,
-    HASH,
-    MAX_SIZE,
-    Tree,
-    leaf_hash,
-    node_hash,
-    verify_consistency,
-    verify_inclusion,
-)
+from shared.ledger.merkle import EMPTY_ROOT, HASH, MAX_SIZE, leaf_hash, node_hash, verify_consistency, verify_inclusion
 from shared.ledger.tiles import ENTRIES, FULL, WIDTH, Edge, Tile, TileName, TileReader
+from tests.doubles.tree import Tree
 
 COUNT = 70_000  # the example of c2sp.org/tlog-tiles: three levels
 LEAVES = [leaf_hash(number.to_bytes(4, "big")) for number in range(COUNT)]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from shared.errors import Malformed, SecMTPError, TooLarge
 from shared.ledger import note, witness
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
-from shared.ledger.merkle import EMPTY_ROOT, Tree, leaf_hash
+from shared.ledger.merkle import EMPTY_ROOT, leaf_hash
 from shared.ledger.note import KeyType, Note, verifier_key
 from shared.ledger.witness import AddCheckpoint, Cosigned, Decision, Refused, Signer, Stale, Witnessed
+from tests.doubles.tree import Tree
 
 ORIGIN = "ttp.example/ledger"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

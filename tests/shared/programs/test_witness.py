@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.errors import ConfigurationError, Malformed
 from shared.ledger import note, witness
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
-from shared.ledger.merkle import Tree, leaf_hash
+from shared.ledger.merkle import leaf_hash
 from shared.ledger.note import KeyType, decode_vkey, verifier_key
 from shared.ledger.witness import AddCheckpoint, Cosigned, Refused, Stale
 from shared.programs import witness as program
 from shared.programs.witness import Keeper, initialise, load, open_keeper
+from tests.doubles.tree import Tree
 
 ORIGIN = "ttp.example/ledger"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
