@@ -16,11 +16,22 @@ from shared.api import endpoints as e
 from shared.api import messages
 from shared.api.authorization import Request, authorize
 from shared.api.endpoints import JSON_TYPE, PROBLEM_TYPE, Endpoint
-from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.api.messages import (
+    AbortRequest,
+    CompleteRequest,
+    Enrolment,
+    FeedPage,
+    Listing,
+    RefuseRequest,
+    StatusRequest,
+)
 from shared.crypto.certificates import Purpose, TrustRoot, verify_chain
 from shared.errors import EvidenceFault, SecMTPError, Unavailable
 from shared.evidence import bundle as bundles
+from shared.evidence.anchored import Lodged
 from shared.evidence.bundle import Bundle
+from shared.evidence.refusal import RefusalFile
+from shared.ledger.anchor import Batch
 
 SECONDS = 40.0
 CONNECT = 10.0
@@ -92,9 +103,21 @@ class HttpTTP:
         """Trade; the answer may also be EXPIRED or INVALID."""
         return bundles.decode(self._ask(e.COMPLETE, messages.encode_complete(request)))
 
-    def status(self, request: StatusRequest) -> Bundle:
-        """Return the outcome. Raises NotFound while there is none, which is no evidence."""
-        return bundles.decode(self._ask(e.STATUS, messages.encode_status(request)))
+    def abort(self, request: AbortRequest) -> Bundle:
+        """Abort; the answer may be any outcome, a receipt too."""
+        return bundles.decode(self._ask(e.ABORT, messages.encode_abort(request)))
+
+    def refuse(self, request: RefuseRequest) -> Bundle | RefusalFile:
+        """Lodge the recipient's refusal; the answer is the one that is stored, or the outcome."""
+        return messages.decode_answer(self._ask(e.REFUSE, messages.encode_refuse(request)))
+
+    def anchor(self, batch: Batch) -> Lodged:
+        """Anchor digests. The answer is unverified, as every answer."""
+        return messages.decode_lodged(self._ask(e.ANCHOR, messages.encode_anchor(batch)))
+
+    def status(self, request: StatusRequest) -> Bundle | RefusalFile:
+        """Return the outcome, or a refusal. Raises NotFound while there is none, which is no evidence."""
+        return messages.decode_answer(self._ask(e.STATUS, messages.encode_status(request)))
 
     def feed(self, cursor: int, wait: int) -> FeedPage:
         """Return what happened after `cursor`; waits up to `wait` seconds for the first item."""

@@ -34,8 +34,8 @@ from ttp_server.routes.exchanges import ExchangeRoutes
 from ttp_server.routes.http import Call, Handler, Telemetry, route
 from ttp_server.routes.ledger import LedgerRoutes
 from ttp_server.routes.problems import problem
+from ttp_server.services.desk import Desk, Signer
 from ttp_server.services.directory import Directory
-from ttp_server.services.exchanges import Desk, Signer
 from ttp_server.services.feed import Bell
 from ttp_server.services.ledger import Ledger
 from ttp_server.services.nodes import Gate, RateLimit, ReplayGuard
@@ -192,6 +192,9 @@ def _application(parts: _Parts) -> Starlette:
         e.REVOKE: directory.revoke,
         e.LOOK_UP: directory.look_up,
         e.COMPLETE: exchanges.complete,
+        e.ABORT: exchanges.abort,
+        e.REFUSE: exchanges.refuse,
+        e.ANCHOR: exchanges.anchor,
         e.STATUS: exchanges.status,
         e.EVIDENCE: exchanges.evidence,
         e.FEED: exchanges.feed,
@@ -205,7 +208,7 @@ def _application(parts: _Parts) -> Starlette:
         e.READY: status.ready,
         e.METRICS: status.metrics,
     }
-    # COMPLETE and STATUS stand before the path with a parameter, which would take their names for an hM.
+    # COMPLETE, ABORT, REFUSE and STATUS stand before the path with a parameter, which would take their names for an hM.
     routes = [route(endpoint, parts.gate, telemetry, handlers[endpoint]) for endpoint in e.ALL]
 
     @asynccontextmanager

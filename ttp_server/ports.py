@@ -11,12 +11,14 @@ from shared.errors import Unavailable
 from shared.evidence.composition import DoesNotOpen, Opened
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
+from shared.evidence.tokens import LedgerPlace
+from shared.ledger.merkle import leaf_hash
 from shared.ledger.tiles import Tile
 
 
 @dataclass(frozen=True, slots=True)
 class StoredExchange:
-    """The one row of an exchange that has an outcome. `nrr` is None where no trade happened."""
+    """The one row of an exchange that has an outcome. `nrr` is there with COMPLETED, `abort` with ABORTED."""
 
     exchange: bytes
     state: str
@@ -28,6 +30,7 @@ class StoredExchange:
     token: str
     salt: bytes
     domains: tuple[str, ...]
+    abort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,22 @@ class StoredEntry:
     leaf_hash: bytes
     salt: bytes
     body: bytes
+
+    @classmethod
+    def of(cls, kind: str, entry: bytes, place: LedgerPlace, salt: bytes, body: bytes) -> StoredEntry:
+        """Return an entry at its place."""
+        return cls(place.index, place.time, kind, entry, leaf_hash(entry), salt, body)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRefusal:
+    """The recipient's first REFUSE about an exchange, and the anchor of its digest."""
+
+    exchange: bytes
+    manifest: bytes
+    nro: str
+    refuse: str
+    entry: StoredEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,12 @@ class Reading(Protocol):
 
     def exchange(self, exchange: bytes) -> StoredExchange | None:
         """Return the row of hM, None while it has no outcome."""
+
+    def refusal(self, exchange: bytes) -> StoredRefusal | None:
+        """Return the refusal of hM, which is no outcome."""
+
+    def anchor(self, root: bytes) -> StoredEntry | None:
+        """Return the entry of the batch with this root."""
 
     def revocation(self, address: str, key: bytes) -> Revoked | None:
         """Return the first revocation of an address's key."""
@@ -166,6 +191,12 @@ class Transaction(Reading, Protocol):
 
     def put_exchange(self, exchange: StoredExchange) -> None:
         """Write the row of hM and its places in the feeds. Fails if there is one."""
+
+    def put_refusal(self, refusal: StoredRefusal) -> None:
+        """Write the refusal of hM, whose entry is appended by the same transaction. Fails if there is one."""
+
+    def put_anchor(self, root: bytes, index: int) -> None:
+        """Write that the batch with this root is entry `index`. Fails if there is one."""
 
     def put_binding(self, binding: BoundKeys, folded: str) -> None:
         """Write a binding and its keys."""

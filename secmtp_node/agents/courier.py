@@ -12,6 +12,7 @@ from shared.errors import NotFound
 from shared.evidence import head as heads
 from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.head import Head
+from shared.evidence.refusal import RefusalFile
 from shared.exchange.machine import step
 from shared.exchange.sender import TABLES, Action, Event, State
 
@@ -55,7 +56,10 @@ def ask_status(desk: Desk, job: Job) -> None:
     exchange = _outgoing(desk, job.exchange)
     if exchange.state in {State.QUEUED, State.SENT}:
         ttp = desk.ttp(exchange.manifest.core.ttp.name)
-        learning.learn(desk, ttp.status(StatusRequest(exchange.manifest, exchange.nro)), job.exchange)
+        answer = ttp.status(StatusRequest(exchange.manifest, exchange.nro))
+        if isinstance(answer, RefusalFile):
+            raise NotFound("the recipient refused, which is no outcome: it is asked for again")
+        learning.learn(desk, answer, job.exchange)
     with desk.store.transaction() as unit:
         unit.jobs.finish(Task.STATUS, job.exchange)
 

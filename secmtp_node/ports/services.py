@@ -9,9 +9,20 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secmtp_node.ports.values import StoredFile, UserKey, Verifier
-from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.api.messages import (
+    AbortRequest,
+    CompleteRequest,
+    Enrolment,
+    FeedPage,
+    Listing,
+    RefuseRequest,
+    StatusRequest,
+)
 from shared.crypto.keys import HpkePrivateKey
+from shared.evidence.anchored import Lodged
 from shared.evidence.bundle import Bundle
+from shared.evidence.refusal import RefusalFile
+from shared.ledger.anchor import Batch
 
 Clock = Callable[[], int]
 Draw = Callable[[int], bytes]
@@ -128,8 +139,17 @@ class TTP(Protocol):
     def complete(self, request: CompleteRequest) -> Bundle:
         """Trade; the answer may also be EXPIRED or INVALID."""
 
-    def status(self, request: StatusRequest) -> Bundle:
-        """Return the outcome. Raises NotFound while there is none, which is no evidence."""
+    def abort(self, request: AbortRequest) -> Bundle:
+        """Abort; the answer may be any outcome, a receipt too."""
+
+    def refuse(self, request: RefuseRequest) -> Bundle | RefusalFile:
+        """Lodge the recipient's refusal; the answer is the one that is stored, or the outcome."""
+
+    def anchor(self, batch: Batch) -> Lodged:
+        """Anchor digests. The answer is unverified, as every answer."""
+
+    def status(self, request: StatusRequest) -> Bundle | RefusalFile:
+        """Return the outcome, or a refusal. Raises NotFound while there is none, which is no evidence."""
 
     def feed(self, cursor: int, wait: int) -> FeedPage:
         """Return what happened after `cursor`; waits up to `wait` seconds for the first item."""

@@ -23,6 +23,9 @@ PUT_BINDING = Endpoint("putBinding", "POST", "/v1/bindings", "nodes", 48 * 1024)
 REVOKE = Endpoint("revoke", "POST", "/v1/revocations", "nodes", 32 * 1024)
 LOOK_UP = Endpoint("lookUp", "POST", "/v1/directory", "nodes", 4 * 1024)
 COMPLETE = Endpoint("complete", "POST", "/v1/exchanges/complete", "nodes", 128 * 1024)
+ABORT = Endpoint("abort", "POST", "/v1/exchanges/abort", "nodes", 128 * 1024)
+REFUSE = Endpoint("refuse", "POST", "/v1/exchanges/refuse", "nodes", 128 * 1024)
+ANCHOR = Endpoint("anchor", "POST", "/v1/anchors", "nodes", 256 * 1024)
 STATUS = Endpoint("status", "POST", "/v1/exchanges/status", "nodes", 64 * 1024)
 EVIDENCE = Endpoint("evidence", "GET", "/v1/exchanges/{exchange}", "nodes")
 FEED = Endpoint("feed", "GET", "/v1/feed", "nodes")
@@ -44,6 +47,9 @@ ALL: tuple[Endpoint, ...] = (
     REVOKE,
     LOOK_UP,
     COMPLETE,
+    ABORT,
+    REFUSE,
+    ANCHOR,
     STATUS,
     EVIDENCE,
     FEED,

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from shared.crypto import signing
 from shared.encoding import base64url, canonical
 from shared.encoding.fields import Fields
+from shared.encoding.labels import DIGEST_OCTETS
 from shared.errors import Malformed
+from shared.evidence import anchored
 from shared.evidence import bundle as bundles
 from shared.evidence import manifest as manifests
+from shared.evidence import refusal as refusals
+from shared.evidence.anchored import Lodged
 from shared.evidence.bundle import Bundle
 from shared.evidence.composition import MAX_SEAL
 from shared.evidence.manifest import Manifest
+from shared.evidence.refusal import RefusalFile
+from shared.ledger.anchor import MAX_BATCH, Batch
 
 MAX_TOKEN = signing.MAX_TOKEN
 
@@ -38,6 +44,24 @@ class StatusRequest:
 
     manifest: Manifest
     nro: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequest:
+    """M, NRO and the sender's ABORT (offline.md T2)."""
+
+    manifest: Manifest
+    nro: str
+    abort: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseRequest:
+    """M, NRO and the recipient's REFUSE (offline.md T2)."""
+
+    manifest: Manifest
+    nro: str
+    refuse: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +119,69 @@ def decode_status(body: bytes) -> StatusRequest:
     request = StatusRequest(_manifest(fields), fields.text("nro", limit=MAX_TOKEN))
     fields.end()
     return request
+
+
+def encode_abort(request: AbortRequest) -> bytes:
+    """Encode the body of `abort`."""
+    return _encode(manifest=_text(request.manifest), nro=request.nro, abort=request.abort)
+
+
+def decode_abort(body: bytes) -> AbortRequest:
+    """Decode the body of `abort`. Raises Malformed."""
+    fields = _fields(body, "abort")
+    request = AbortRequest(_manifest(fields), *(fields.text(name, limit=MAX_TOKEN) for name in ("nro", "abort")))
+    fields.end()
+    return request
+
+
+def encode_refuse(request: RefuseRequest) -> bytes:
+    """Encode the body of `refuse`."""
+    return _encode(manifest=_text(request.manifest), nro=request.nro, refuse=request.refuse)
+
+
+def decode_refuse(body: bytes) -> RefuseRequest:
+    """Decode the body of `refuse`. Raises Malformed."""
+    fields = _fields(body, "refuse")
+    request = RefuseRequest(_manifest(fields), *(fields.text(name, limit=MAX_TOKEN) for name in ("nro", "refuse")))
+    fields.end()
+    return request
+
+
+def encode_anchor(batch: Batch) -> bytes:
+    """Encode the body of `anchor`: the digests of a batch, in its order."""
+    return _encode(digests=[base64url.encode(digest) for digest in batch.digests])
+
+
+def decode_anchor(body: bytes) -> Batch:
+    """Decode the body of `anchor`. Raises Malformed: digests that aren't sorted, or stand there twice, too."""
+    fields = _fields(body, "anchor")
+    items = fields.items("digests", limit=MAX_BATCH)
+    fields.end()
+    return Batch(tuple(Fields({"digest": item}, "anchor").octets("digest", DIGEST_OCTETS) for item in items))
+
+
+def encode_lodged(lodged: Lodged) -> bytes:
+    """Encode the answer to `anchor`."""
+    return _encode(**anchored.lodged_json(lodged))
+
+
+def decode_lodged(body: bytes) -> Lodged:
+    """Decode the answer to `anchor`. Raises Malformed."""
+    fields = _fields(body, "anchored")
+    lodged = anchored.take_lodged(fields)
+    fields.end()
+    return lodged
+
+
+def encode_answer(answer: Bundle | RefusalFile) -> bytes:
+    """Encode what is known of an exchange: a bundle, or while there is no outcome the recipient's refusal."""
+    return refusals.encode(answer) if isinstance(answer, RefusalFile) else bundles.encode(answer)
+
+
+def decode_answer(body: bytes) -> Bundle | RefusalFile:
+    """Decode what is known of an exchange. Raises Malformed."""
+    kind = canonical.decode(body, what="answer", limit=bundles.MAX_BUNDLE).get("kind")
+    return refusals.decode(body) if kind == refusals.KIND else bundles.decode(body)
 
 
 def encode_enrolment(enrolment: Enrolment) -> bytes:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from shared.api import messages
 from shared.api.authorization import Request, authorize
-from shared.api.messages import CompleteRequest, Enrolment, StatusRequest
+from shared.api.messages import AbortRequest, CompleteRequest, Enrolment, RefuseRequest, StatusRequest
 from shared.crypto import requests
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.keys import HpkePublicKey
@@ -34,6 +34,7 @@ from shared.evidence.composition import Secrets, compose
 from shared.evidence.manifest import NamedTTP
 from shared.evidence.records import DomainRecord, sign_domain, verify_ttp
 from shared.evidence.revocation import Revocation, sign_revocation
+from shared.ledger import anchor as anchors
 from shared.programs.files import write_public
 from shared.programs.log import configure_log
 from tests.doubles.parties import NOW, Domain, Exchange, Parties, User
@@ -129,6 +130,22 @@ class NodeClient:
         """Ask for the status."""
         body = messages.encode_status(StatusRequest(exchange.manifest, exchange.nro))
         return self.ask("POST", "/v1/exchanges/status", body)
+
+    def abort(self, exchange: Exchange, abort: str | None = None) -> httpx.Response:
+        """Ask for the abort with the sender's statement, or with another."""
+        statement = self._served.parties.abort(exchange) if abort is None else abort
+        body = messages.encode_abort(AbortRequest(exchange.manifest, exchange.nro, statement))
+        return self.ask("POST", "/v1/exchanges/abort", body)
+
+    def refuse(self, exchange: Exchange, refuse: str | None = None) -> httpx.Response:
+        """Lodge the recipient's refusal, or another."""
+        statement = self._served.parties.refuse(exchange) if refuse is None else refuse
+        body = messages.encode_refuse(RefuseRequest(exchange.manifest, exchange.nro, statement))
+        return self.ask("POST", "/v1/exchanges/refuse", body)
+
+    def anchor(self, digests: Iterable[bytes]) -> httpx.Response:
+        """Anchor digests."""
+        return self.ask("POST", "/v1/anchors", messages.encode_anchor(anchors.batch(digests)))
 
     def feed(self, cursor: int = 0, wait: int = 0, limit: int = 100) -> messages.FeedPage:
         """Ask for a page of the feed."""

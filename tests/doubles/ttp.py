@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.api.messages import (
+    AbortRequest,
+    CompleteRequest,
+    Enrolment,
+    FeedPage,
+    Listing,
+    RefuseRequest,
+    StatusRequest,
+)
 from shared.crypto.keys import HYBRID
 from shared.crypto.shares import Shares
 from shared.crypto.signing import token_digest
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.evidence import anchored
+from shared.evidence.anchored import Lodged
 from shared.evidence.binding import verify_binding
 from shared.evidence.bundle import Bundle
 from shared.evidence.composition import Opened, Sealed, Secrets, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch, TTPRecord, sign_ttp, verify_domain
+from shared.evidence.refusal import RefusalFile
 from shared.evidence.tokens import KeyState
+from shared.ledger import anchor as anchors
+from shared.ledger.anchor import Batch
 from tests.doubles.parties import EXPIRES, Exchange, LedgerTTP, Root
 
 FOR_EVER = EXPIRES + 365 * 24 * 3600
@@ -46,6 +59,8 @@ class DoubleTTP:
         self.epoch = 1
         self.open_until = FOR_EVER
         self.outcomes: dict[bytes, Bundle] = {}
+        self.refusals: dict[bytes, RefusalFile] = {}
+        self.anchored: dict[bytes, Lodged] = {}
         self.items: list[Bundle] = []
         self.bindings: dict[str, str] = {}
         self.domains: dict[str, str] = {}
@@ -100,11 +115,46 @@ class DoubleTTP:
             self._keep(self._decide(request))
         return self._answer(exchange)
 
-    def status(self, request: StatusRequest) -> Bundle:
+    def abort(self, request: AbortRequest) -> Bundle:
+        """Abort, unless there is an outcome; an overdue exchange has expired."""
+        self._up()
+        manifest = request.manifest
+        if manifest.exchange not in self.outcomes:
+            shown = shown_to_ttp(manifest, request.nro)
+            late = self.now() >= manifest.core.expires
+            aborted = None if late else self.ledger.abort(shown, request.abort, self.now())
+            self._keep(aborted or self.ledger.refuse(shown, "EXPIRED", self.now()))
+        return self._answer(manifest.exchange)
+
+    def refuse(self, request: RefuseRequest) -> Bundle | RefusalFile:
+        """Record the first refusal, unless there is an outcome."""
+        self._up()
+        exchange = request.manifest.exchange
+        if exchange in self.outcomes:
+            return self._answer(exchange)
+        if exchange not in self.refusals:
+            batch = anchors.batch([token_digest(request.refuse)])
+            proof = anchored.prove(batch, batch.digests, self.ledger.lodge(batch, self.now()))
+            self.refusals[exchange] = RefusalFile(request.manifest, request.nro, request.refuse, proof)
+        return self.refusals[exchange]
+
+    def anchor(self, batch: Batch) -> Lodged:
+        """Anchor a batch, once."""
+        self._up()
+        if batch.root not in self.anchored:
+            self.anchored[batch.root] = self.ledger.lodge(batch, self.now())
+        if self.faults.lost:
+            self.faults.lost -= 1
+            raise Unavailable("the answer was lost")
+        return self.anchored[batch.root]
+
+    def status(self, request: StatusRequest) -> Bundle | RefusalFile:
         """Return the outcome; an overdue exchange has expired."""
         self._up()
         manifest = request.manifest
         if manifest.exchange not in self.outcomes:
+            if self.now() < manifest.core.expires and manifest.exchange in self.refusals:
+                return self.refusals[manifest.exchange]
             if self.now() < manifest.core.expires:
                 raise NotFound("nothing is known, which is no evidence")
             self._keep(self.ledger.refuse(shown_to_ttp(manifest, request.nro), "EXPIRED", self.now()))

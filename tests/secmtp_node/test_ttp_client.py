@@ -20,11 +20,15 @@ from secmtp_node.ttp_client import Asker, HttpTTP
 from shared import errors
 from shared.api import messages
 from shared.api.authorization import Request, verify_request
-from shared.api.messages import FeedPage, Listing
+from shared.api.messages import AbortRequest, FeedPage, Listing, RefuseRequest, StatusRequest
 from shared.crypto.certificates import Purpose, TrustRoot
 from shared.crypto.issuance import Issuer, Validity, issue_leaf, issue_root
 from shared.crypto.keys import encode_signing, generate_ed25519, generate_p256
 from shared.errors import EvidenceFault, SecMTPError, Unavailable
+from shared.evidence import bundle as bundles
+from shared.evidence import refusal as refusals
+from shared.ledger import anchor as anchors
+from tests.doubles.parties import parties
 
 NAME = "ttp.example"
 PROBLEM = "application/problem+json"
@@ -283,3 +287,48 @@ class TestServer:
         monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
         with world.serving(Script()) as ttp:
             assert ttp.record() == "a.b.c"
+
+
+class TestOffline:
+    """abort, refuse, anchor, and what `status` may answer."""
+
+    def test_abort(self, world: World) -> None:
+        """An abort carries the sender's statement, and its answer may be any outcome."""
+        exchange = parties().offline()
+        aborted = parties().ttp.abort(exchange, parties().abort(exchange))
+        request = AbortRequest(exchange.manifest, exchange.nro, parties().abort(exchange))
+        script = Script([Answer(body=bundles.encode(aborted))])
+        with world.serving(script) as ttp:
+            assert ttp.abort(request) == aborted
+        ((method, path, _, body),) = script.asked
+        assert (method, path) == ("POST", "/v1/exchanges/abort")
+        assert messages.decode_abort(body) == request
+
+    def test_refusals_and_outcomes(self, world: World) -> None:
+        """`refuse` and `status` are answered with a refusal or with an outcome, and say which by their type."""
+        exchange = parties().offline()
+        refused, traded = parties().refused(exchange), parties().ttp.trade(exchange)
+        answers = [refusals.encode(refused), bundles.encode(traded), refusals.encode(refused)]
+        script = Script([Answer(body=body) for body in answers])
+        with world.serving(script) as ttp:
+            request = RefuseRequest(exchange.manifest, exchange.nro, parties().refuse(exchange))
+            assert ttp.refuse(request) == refused
+            assert ttp.status(StatusRequest(exchange.manifest, exchange.nro)) == traded
+            assert ttp.status(StatusRequest(exchange.manifest, exchange.nro)) == refused
+        assert messages.decode_refuse(script.asked[0][3]) == request
+
+    def test_anchor(self, world: World) -> None:
+        """A batch goes out as digests in its order; what comes back shows where it is in the ledger."""
+        batch = anchors.batch([bytes(32), b"\x01" * 32])
+        lodged = parties().ttp.lodge(batch)
+        script = Script([Answer(body=messages.encode_lodged(lodged))])
+        with world.serving(script) as ttp:
+            assert ttp.anchor(batch) == lodged
+        assert messages.decode_anchor(script.asked[0][3]) == batch
+
+    def test_a_direct_bundle_is_no_answer(self, world: World) -> None:
+        """A TTP that answers with a direct exchange's evidence is told that this isn't an answer."""
+        exchange = parties().offline()
+        script = Script([Answer(body=bundles.encode(parties().direct(exchange)))])
+        with world.serving(script) as ttp, pytest.raises(errors.Malformed):
+            ttp.status(StatusRequest(exchange.manifest, exchange.nro))

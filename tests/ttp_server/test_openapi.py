@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from shared.api import messages
 from shared.api.endpoints import ALL
+from shared.ledger.anchor import batch
 from tests.doubles.served import NodeClient, Served
 from ttp_server.routes.openapi import document
 
@@ -69,6 +70,7 @@ def test_answers_conform(world: Served, a: NodeClient, b: NodeClient, served_doc
     assert a.publish(parties.alice, parties.a).status_code == 201
     assert b.publish(parties.bob, parties.b).status_code == 201
     exchange = world.exchange(b"letter")
+    refused, aborted = world.exchange(b"refused"), world.exchange(b"aborted")
     asked = [
         ("/v1/ttp", world.client.get("/v1/ttp")),
         ("/v1/directory", a.ask("POST", "/v1/directory", messages.encode_address("bob@b.example"))),
@@ -78,6 +80,14 @@ def test_answers_conform(world: Served, a: NodeClient, b: NodeClient, served_doc
         ("/v1/exchanges/complete", b.complete(exchange)),
         ("/v1/exchanges/status", a.status(exchange)),
         ("/v1/exchanges/{exchange}", a.ask("GET", f"/v1/exchanges/{exchange.manifest.exchange.hex()}")),
+        ("/v1/exchanges/refuse", b.refuse(refused)),
+        ("/v1/exchanges/status", a.status(refused)),
+        ("/v1/exchanges/abort", a.abort(aborted)),
+        ("/v1/exchanges/status", b.status(aborted)),
+        ("/v1/exchanges/refuse", b.refuse(aborted)),
+        ("/v1/exchanges/abort", a.abort(exchange)),
+        ("/v1/exchanges/abort", b.abort(refused)),
+        ("/v1/anchors", a.anchor([bytes(32)])),
         ("/v1/feed", a.ask("GET", "/v1/feed?cursor=0")),
         ("/v1/feed", world.client.get("/v1/feed")),
         ("/ledger/consistency/{old}", world.client.get("/ledger/consistency/1")),
@@ -88,7 +98,7 @@ def test_answers_conform(world: Served, a: NodeClient, b: NodeClient, served_doc
         method = answer.request.method.lower()
         conforms(answer.json(), answer_schema(served_document, path, method, answer.status_code), served_document)
         statuses.add(answer.status_code)
-    assert statuses == {200, 401, 404, 422}
+    assert statuses == {200, 401, 403, 404, 422}
 
 
 def test_request_bodies_conform(world: Served, served_document: dict[str, Any]) -> None:
@@ -99,6 +109,13 @@ def test_request_bodies_conform(world: Served, served_document: dict[str, Any]) 
             messages.CompleteRequest(exchange.manifest, exchange.nro, exchange.nrr, exchange.sealed.escrow)
         ),
         "Status": messages.encode_status(messages.StatusRequest(exchange.manifest, exchange.nro)),
+        "Abort": messages.encode_abort(
+            messages.AbortRequest(exchange.manifest, exchange.nro, world.parties.abort(exchange))
+        ),
+        "Refuse": messages.encode_refuse(
+            messages.RefuseRequest(exchange.manifest, exchange.nro, world.parties.refuse(exchange))
+        ),
+        "Anchor": messages.encode_anchor(batch([bytes(32), b"\x01" * 32])),
         "Address": messages.encode_address("bob@b.example"),
         "Signed": messages.encode_signed("a.b.c"),
         "Enrolment": messages.encode_enrolment(messages.Enrolment("token", b"request", (b"ca",))),

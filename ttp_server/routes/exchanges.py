@@ -1,4 +1,4 @@
-"""`complete`, `status`, evidence and the feed."""
+"""`complete`, `abort`, `refuse`, `status`, `anchor`, evidence and the feed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.responses import Response
 from shared.api import messages
 from shared.api.endpoints import JSON_TYPE, MAX_PAGE, MAX_WAIT
 from shared.errors import Malformed
-from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
+from shared.evidence.refusal import RefusalFile
 from ttp_server.routes.http import Call, in_thread
-from ttp_server.services import exchanges, feed
-from ttp_server.services.exchanges import Desk
+from ttp_server.services import anchors, exchanges, feed, statements
+from ttp_server.services.desk import Desk
 from ttp_server.services.feed import Bell
 
 MAX_CURSOR = 2**53
@@ -35,14 +35,35 @@ class ExchangeRoutes:
         request = messages.decode_complete(call.body)
         call.exchange = request.manifest.exchange.hex()
         with self._desk.sequencer.expecting():
-            return _bundle(await in_thread(exchanges.complete, self._desk, request))
+            return _answer(await in_thread(exchanges.complete, self._desk, request))
+
+    async def abort(self, call: Call) -> Response:
+        """End an exchange at its sender's word (offline.md T2, T3)."""
+        request = messages.decode_abort(call.body)
+        call.exchange = request.manifest.exchange.hex()
+        with self._desk.sequencer.expecting():
+            return _answer(await in_thread(statements.abort, self._desk, request, call.domains))
+
+    async def refuse(self, call: Call) -> Response:
+        """Record that the recipient refuses (offline.md T4)."""
+        request = messages.decode_refuse(call.body)
+        call.exchange = request.manifest.exchange.hex()
+        with self._desk.sequencer.expecting():
+            return _answer(await in_thread(statements.refuse, self._desk, request, call.domains))
+
+    async def anchor(self, call: Call) -> Response:
+        """Give digests a time in the ledger (offline.md T5)."""
+        batch = messages.decode_anchor(call.body)
+        with self._desk.sequencer.expecting():
+            lodged = await in_thread(anchors.anchor, self._desk, batch)
+        return Response(messages.encode_lodged(lodged), media_type=JSON_TYPE)
 
     async def status(self, call: Call) -> Response:
         """What became of an exchange."""
         request = messages.decode_status(call.body)
         call.exchange = request.manifest.exchange.hex()
         with self._desk.sequencer.expecting():
-            return _bundle(await in_thread(exchanges.status, self._desk, request, call.domains))
+            return _answer(await in_thread(exchanges.status, self._desk, request, call.domains))
 
     async def evidence(self, call: Call) -> Response:
         """Evidence of one exchange for its parties."""
@@ -54,7 +75,7 @@ class ExchangeRoutes:
         if len(exchange) != 32 or text != exchange.hex():
             raise Malformed("an exchange is named by hM as 64 lower-case hexadecimal digits")
         call.exchange = text
-        return _bundle(await in_thread(exchanges.evidence, self._desk, exchange, call.domains))
+        return _answer(await in_thread(exchanges.evidence, self._desk, exchange, call.domains))
 
     async def feed(self, call: Call) -> Response:
         """A page of the feed; waits up to `wait` seconds for the first bundle."""
@@ -91,5 +112,5 @@ class ExchangeRoutes:
                 wait.cancel()
 
 
-def _bundle(bundle: Bundle) -> Response:
-    return Response(bundles.encode(bundle), media_type=JSON_TYPE)
+def _answer(answer: Bundle | RefusalFile) -> Response:
+    return Response(messages.encode_answer(answer), media_type=JSON_TYPE)

@@ -7,17 +7,36 @@ from typing import Any
 
 from shared.api import endpoints as e
 from shared.api.endpoints import CERTIFICATE_TYPE, JSON_TYPE, NOTE_TYPE, OCTETS_TYPE, PROBLEM_TYPE, Endpoint
+from shared.ledger.anchor import MAX_BATCH
 
 _OCTETS = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "unpadded base64url"}
 _TOKEN = {"type": "string", "description": "compact JWS"}
-_V1 = {"const": 1}
+_OUTCOME: dict[str, dict[str, Any]] = {
+    "kind": {"const": "secmtp-bundle"},
+    "manifest": _OCTETS,
+    "nro": _TOKEN,
+    "token": _TOKEN,
+    "salt": _OCTETS,
+    "proof": _OCTETS,
+    "ledger": _OCTETS,
+}
+_ANCHORED: dict[str, dict[str, Any]] = {
+    "salt": _OCTETS,
+    "time": {"type": "integer", "minimum": 0},
+    "proof": _OCTETS,
+    "ledger": _OCTETS,
+}
 
 
-def _closed(**members: dict[str, Any]) -> dict[str, Any]:
-    optional = {"nrr", "openings"}
+def _closed(version: int = 1, /, **members: dict[str, Any]) -> dict[str, Any]:
+    optional = {"nrr"} if "kind" in members else set()
     required = ["v", *(name for name in members if name not in optional)]
-    properties = {"v": _V1, **members}
+    properties = {"v": {"const": version}, **members}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -30,17 +49,25 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Address": _closed(address={"type": "string", "maxLength": 998}),
     "Listing": _closed(binding=_TOKEN, domain=_TOKEN),
     "Complete": _closed(manifest=_OCTETS, nro=_TOKEN, nrr=_TOKEN, escrow=_OCTETS),
+    "Abort": _closed(manifest=_OCTETS, nro=_TOKEN, abort=_TOKEN),
+    "Refuse": _closed(manifest=_OCTETS, nro=_TOKEN, refuse=_TOKEN),
     "Status": _closed(manifest=_OCTETS, nro=_TOKEN),
-    "Bundle": _closed(
-        kind={"const": "secmtp-bundle"},
+    "Anchor": _closed(digests={"type": "array", "items": _OCTETS, "minItems": 1, "maxItems": MAX_BATCH}),
+    "Anchored": _closed(**_ANCHORED),
+    "Bundle": {"oneOf": [_closed(**_OUTCOME, nrr=_TOKEN), _closed(2, **_OUTCOME, abort=_TOKEN)]},
+    "Refusal": _closed(
+        kind={"const": "secmtp-refusal"},
         manifest=_OCTETS,
         nro=_TOKEN,
-        nrr=_TOKEN,
-        token=_TOKEN,
-        salt=_OCTETS,
-        proof=_OCTETS,
-        ledger=_OCTETS,
+        refuse=_TOKEN,
+        anchor={
+            "type": "object",
+            "properties": {"body": _OCTETS, "places": {"type": "array"}, **_ANCHORED},
+            "required": ["body", "places", *_ANCHORED],
+            "additionalProperties": False,
+        },
     ),
+    "Answer": {"oneOf": [_reference("Bundle"), _reference("Refusal")]},
     "FeedPage": _closed(
         bundles={"type": "array", "items": _OCTETS, "maxItems": e.MAX_PAGE}, cursor={"type": "integer", "minimum": 0}
     ),
@@ -71,7 +98,10 @@ _ABOUT: dict[str, tuple[str, str | None, tuple[int, str]]] = {
     e.REVOKE.name: ("Revoke a key of one's own domain", "Signed", (201, "")),
     e.LOOK_UP.name: ("Look up an address", "Address", (200, "Listing")),
     e.COMPLETE.name: ("Trade the NRR for s_T", "Complete", (200, "Bundle")),
-    e.STATUS.name: ("Ask what became of an exchange", "Status", (200, "Bundle")),
+    e.ABORT.name: ("End an open exchange at its sender's word", "Abort", (200, "Bundle")),
+    e.REFUSE.name: ("Record that the recipient refuses, which is no outcome", "Refuse", (200, "Answer")),
+    e.ANCHOR.name: ("Give digests a time in the ledger", "Anchor", (200, "Anchored")),
+    e.STATUS.name: ("Ask what became of an exchange", "Status", (200, "Answer")),
     e.EVIDENCE.name: ("Evidence of an exchange for its parties", None, (200, "Bundle")),
     e.FEED.name: ("What a node's domains are to know, in order", None, (200, "FeedPage")),
     e.CHECKPOINT.name: ("The newest signed checkpoint", None, (200, NOTE_TYPE)),
@@ -140,7 +170,3 @@ def _answer(answer: str) -> dict[str, Any]:
     if answer in SCHEMAS:
         return {"description": "the answer", "content": {JSON_TYPE: {"schema": _reference(answer)}}}
     return {"description": "the answer", "content": {answer: {}}}
-
-
-def _reference(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from shared.api.messages import FeedPage
-from ttp_server.services.exchanges import Desk
+from ttp_server.services.desk import Desk
 
 
 def page(desk: Desk, domains: Sequence[str], cursor: int, limit: int) -> FeedPage:

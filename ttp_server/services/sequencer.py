@@ -16,7 +16,6 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
-from shared.ledger.merkle import leaf_hash
 from shared.ledger.tiles import WIDTH
 from ttp_server.ports import Clock, Store, StoredEntry, StoredExchange, Transaction, TransactionLost
 from ttp_server.services.ledger import load_edge
@@ -203,15 +202,7 @@ class Sequencer:
             with transaction.savepoint():
                 decided = item.proposal.decide(transaction, place)
                 if isinstance(decided, Appended):
-                    entry = StoredEntry(
-                        index=place.index,
-                        time=place.time,
-                        kind=decided.kind,
-                        entry=decided.entry,
-                        leaf_hash=leaf_hash(decided.entry),
-                        salt=decided.salt,
-                        body=decided.body,
-                    )
+                    entry = StoredEntry.of(decided.kind, decided.entry, place, decided.salt, decided.body)
                     transaction.put_entry(entry)
         except TransactionLost:
             raise

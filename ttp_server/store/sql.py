@@ -13,7 +13,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import Conflict, OurFault, Unavailable
 from shared.ledger.tiles import Tile, tile_root
-from ttp_server.ports import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange, TransactionLost
+from ttp_server.ports import (
+    BoundKeys,
+    FeedItem,
+    Node,
+    Revoked,
+    StoredEntry,
+    StoredExchange,
+    StoredRefusal,
+    TransactionLost,
+)
 from ttp_server.store import tables as t
 
 PAGE = 1000
@@ -45,6 +54,13 @@ _TILE_ROOTS = (
     .where(t.tiles.c.level == bindparam("level"), t.tiles.c.number >= bindparam("start"))
     .order_by(t.tiles.c.number)
 )
+_REFUSAL = select(t.refusals).where(t.refusals.c.exchange == bindparam("exchange"))
+_ENTRY = select(t.entries).where(t.entries.c.index == bindparam("index"))
+_ANCHOR = (
+    select(t.entries)
+    .join(t.anchors, t.anchors.c.index == t.entries.c.index)
+    .where(t.anchors.c.root == bindparam("root"))
+)
 _PUT_ENTRY, _PUT_EXCHANGE, _PUT_PLACE = t.entries.insert(), t.exchanges.insert(), t.feed.insert()
 _PUT_TILE, _PUT_CHECKPOINT = t.tiles.insert(), t.checkpoints.insert()
 
@@ -59,6 +75,21 @@ class SqlReading:
         """Return the row of hM, None while it has no outcome."""
         row = self._first(_EXCHANGE, exchange=exchange)
         return None if row is None else self._exchange(row)
+
+    def refusal(self, exchange: bytes) -> StoredRefusal | None:
+        """Return the refusal of hM, which is no outcome."""
+        row = self._first(_REFUSAL, exchange=exchange)
+        if row is None:
+            return None
+        entry = self._first(_ENTRY, index=row["index"])
+        if entry is None:
+            raise OurFault("the ledger lacks the entry of a refusal that is stored")
+        return StoredRefusal(row["exchange"], row["manifest"], row["nro"], row["refuse"], StoredEntry(**entry))
+
+    def anchor(self, root: bytes) -> StoredEntry | None:
+        """Return the entry of the batch with this root."""
+        row = self._first(_ANCHOR, root=root)
+        return None if row is None else StoredEntry(**row)
 
     def revocation(self, address: str, key: bytes) -> Revoked | None:
         """Return the first revocation of an address's key."""
@@ -207,6 +238,22 @@ class SqlTransaction(SqlReading):
         self._connection.execute(_PUT_EXCHANGE, members)
         places = [{"domain": domain, "exchange": exchange.exchange} for domain in exchange.domains]
         self._connection.execute(_PUT_PLACE, places)
+
+    def put_refusal(self, refusal: StoredRefusal) -> None:
+        """Write the refusal of hM, whose entry is appended by the same transaction. Fails if there is one."""
+        self._connection.execute(
+            t.refusals.insert().values(
+                exchange=refusal.exchange,
+                manifest=refusal.manifest,
+                nro=refusal.nro,
+                refuse=refusal.refuse,
+                index=refusal.entry.index,
+            )
+        )
+
+    def put_anchor(self, root: bytes, index: int) -> None:
+        """Write that the batch with this root is entry `index`. Fails if there is one."""
+        self._connection.execute(t.anchors.insert().values(root=root, index=index))
 
     def put_binding(self, binding: BoundKeys, folded: str) -> None:
         """Write a binding and its keys."""

@@ -42,6 +42,24 @@ exchanges = Table(
     Column("nrr", Text),
     Column("token", Text, nullable=False),
     Column("salt", LargeBinary, nullable=False),
+    Column("abort", Text),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("exchange", LargeBinary, primary_key=True),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("nro", Text, nullable=False),
+    Column("refuse", Text, nullable=False),
+    Column("index", BigInteger, nullable=False, unique=True),
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("root", LargeBinary, primary_key=True),
+    Column("index", BigInteger, nullable=False, unique=True),
 )
 
 feed = Table(
