@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from ttp_server.routes.exchanges import ExchangeRoutes
 from ttp_server.routes.http import Call, Handler, Telemetry, route
 from ttp_server.routes.ledger import LedgerRoutes
 from ttp_server.routes.problems import problem
+from ttp_server.services import cosignatures
 from ttp_server.services.desk import Desk, Signer
 from ttp_server.services.directory import Directory
 from ttp_server.services.feed import Bell
@@ -133,7 +135,7 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
 
 def _witnesses(settings: Settings, keys: Keys, store: Store, clock: Clock, undo: ExitStack) -> Quorum | NoWitnesses:
     if not settings.witnesses and not settings.quorum:
-        return NoWitnesses()
+        return NoWitnesses(store)
     try:
         found = [WitnessAt(decode_vkey(one.vkey), one.url) for one in settings.witnesses]
     except Malformed as error:
@@ -180,8 +182,11 @@ def _application(parts: _Parts) -> Starlette:
     size.set_function(lambda: parts.desk.ledger.size)
     offset = Gauge("secmtp_ttp_clock_offset_seconds", "Our clock before the witnesses'", registry=registry)
     offset.set_function(parts.witnesses.offset)
+    desk = parts.desk
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
-    directory = DirectoryRoutes(parts.directory, parts.record)
+    directory = DirectoryRoutes(
+        parts.directory, parts.record, partial(cosignatures.take, desk.store, desk.ledger, desk.clock)
+    )
     ledger = LedgerRoutes(parts.desk.ledger, parts.keys.identity.ledger_certificate)
     status = _StatusRoutes(parts.desk.sequencer, registry)
     handlers: dict[e.Endpoint, Handler] = {
@@ -190,6 +195,7 @@ def _application(parts: _Parts) -> Starlette:
         e.PUT_DOMAIN: directory.put_domain,
         e.PUT_BINDING: directory.put_binding,
         e.REVOKE: directory.revoke,
+        e.PUT_COSIGNATURE: directory.put_cosignature,
         e.LOOK_UP: directory.look_up,
         e.COMPLETE: exchanges.complete,
         e.ABORT: exchanges.abort,

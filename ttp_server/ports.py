@@ -158,6 +158,9 @@ class Reading(Protocol):
     def entries(self, start: int = 0) -> Iterable[StoredEntry]:
         """Yield entries in order from an index on, a page at a time."""
 
+    def witness_key(self, name: str) -> str | None:
+        """Return the vkey with which a node cosigns under a name."""
+
     def tile(self, level: int, number: int) -> bytes | None:
         """Return the 256 hashes of a full tile, None while it isn't full."""
 
@@ -221,6 +224,9 @@ class Transaction(Reading, Protocol):
 
     def put_cosignature(self, size: int, name: str, time: int, line: str) -> None:
         """Store a verified cosignature of a stored checkpoint. The first one of a name stays."""
+
+    def put_witness_key(self, name: str, vkey: str, node: bytes, time: int) -> None:
+        """Write the key of a node's witness. Fails if the name has one."""
 
 
 class Store(Protocol):

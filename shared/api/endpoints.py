@@ -21,6 +21,7 @@ ENROL = Endpoint("enrol", "POST", "/v1/nodes", "anybody", 64 * 1024)
 PUT_DOMAIN = Endpoint("putDomain", "POST", "/v1/domains", "nodes", 32 * 1024)
 PUT_BINDING = Endpoint("putBinding", "POST", "/v1/bindings", "nodes", 48 * 1024)
 REVOKE = Endpoint("revoke", "POST", "/v1/revocations", "nodes", 32 * 1024)
+PUT_COSIGNATURE = Endpoint("putCosignature", "POST", "/v1/cosignatures", "nodes", 4 * 1024)
 LOOK_UP = Endpoint("lookUp", "POST", "/v1/directory", "nodes", 4 * 1024)
 COMPLETE = Endpoint("complete", "POST", "/v1/exchanges/complete", "nodes", 128 * 1024)
 ABORT = Endpoint("abort", "POST", "/v1/exchanges/abort", "nodes", 128 * 1024)
@@ -45,6 +46,7 @@ ALL: tuple[Endpoint, ...] = (
     PUT_DOMAIN,
     PUT_BINDING,
     REVOKE,
+    PUT_COSIGNATURE,
     LOOK_UP,
     COMPLETE,
     ABORT,

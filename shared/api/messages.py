@@ -24,8 +24,10 @@ from shared.evidence.composition import MAX_SEAL
 from shared.evidence.manifest import Manifest
 from shared.evidence.refusal import RefusalFile
 from shared.ledger.anchor import MAX_BATCH, Batch
+from shared.ledger.note import Signature, VerifierKey, decode_vkey, parse_line
 
 MAX_TOKEN = signing.MAX_TOKEN
+MAX_LINE = 512  # a name of 255 octets, a key or a signature with its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,15 @@ class FeedPage:
 
     bundles: tuple[Bundle, ...]
     cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cosignature:
+    """A node's cosignature of the checkpoint over `size` entries, with the key to check it by (witness.md N4)."""
+
+    key: VerifierKey
+    size: int
+    line: Signature
 
 
 def encode_complete(request: CompleteRequest) -> bytes:
@@ -215,6 +226,23 @@ def decode_signed(body: bytes, what: str) -> str:
     token = fields.text("token", limit=MAX_TOKEN)
     fields.end()
     return token
+
+
+def encode_cosignature(cosignature: Cosignature) -> bytes:
+    """Encode the body of a cosignature."""
+    return _encode(key=cosignature.key.encode(), size=cosignature.size, line=cosignature.line.encode())
+
+
+def decode_cosignature(body: bytes) -> Cosignature:
+    """Decode the body of a cosignature. Raises Malformed."""
+    fields = _fields(body, "cosignature")
+    cosignature = Cosignature(
+        key=decode_vkey(fields.text("key", limit=MAX_LINE)),
+        size=fields.integer("size"),
+        line=parse_line(fields.text("line", limit=MAX_LINE)),
+    )
+    fields.end()
+    return cosignature
 
 
 def encode_address(address: str) -> bytes:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from shared.api import messages
 from shared.api.endpoints import JSON_TYPE
+from ttp_server.ports import Node
 from ttp_server.routes.http import Call, in_thread
 from ttp_server.services import directory as use
 from ttp_server.services import nodes
@@ -17,9 +18,12 @@ from ttp_server.services.directory import Directory
 class DirectoryRoutes:
     """Routes of the directory."""
 
-    def __init__(self, directory: Directory, record: Callable[[], str]) -> None:
+    def __init__(
+        self, directory: Directory, record: Callable[[], str], cosign: Callable[[messages.Cosignature, Node], None]
+    ) -> None:
         self._directory = directory
         self._record = record
+        self._cosign = cosign
 
     async def ttp(self, call: Call) -> Response:
         """The TTP's signed record."""
@@ -48,6 +52,12 @@ class DirectoryRoutes:
         """Revoke a key."""
         token = messages.decode_signed(call.body, "revocation")
         await in_thread(use.revoke, self._directory, token, call.domains)
+        return Response(status_code=201)
+
+    async def put_cosignature(self, call: Call) -> Response:
+        """Take a node's cosignature of a checkpoint."""
+        cosignature = messages.decode_cosignature(call.body)
+        await in_thread(self._cosign, cosignature, call.node)
         return Response(status_code=201)
 
     async def look_up(self, call: Call) -> Response:

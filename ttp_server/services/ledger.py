@@ -5,6 +5,7 @@ It holds the right edge of the tree and reads full tiles from the store: a start
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,6 +18,7 @@ from shared.ledger import note as notes
 from shared.ledger import tiles
 from shared.ledger.checkpoint import Checkpoint
 from shared.ledger.merkle import HASH, leaf_hash
+from shared.ledger.note import Note
 from shared.ledger.proof import Proof
 from shared.ledger.tiles import ENTRIES, Edge, TileReader
 from ttp_server.ports import Reading, Store, StoredEntry
@@ -46,6 +48,7 @@ class Ledger:
         self._sign = sign
         self._store = store
         self._snapshot: Snapshot | None = None
+        self._lock = threading.Lock()
         # Full tiles never change, so what was read once stays true.
         self._full = lru_cache(CACHED_TILES)(self._stored_tile)
 
@@ -63,8 +66,18 @@ class Ledger:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Make a stored checkpoint the newest. One over fewer entries changes nothing: another thread was faster."""
-        if snapshot.size >= self.size:
-            self._snapshot = snapshot
+        with self._lock:
+            if snapshot.size >= self.size:
+                self._snapshot = snapshot
+
+    def show_cosignatures(self, size: int) -> None:
+        """Show what witnesses have brought meanwhile, if this checkpoint is still the newest."""
+        snapshot = self.snapshot
+        if snapshot.size != size:
+            return
+        with self._store.reading() as stored:
+            note = merged(stored, size, snapshot.note)
+        self.publish(Snapshot(snapshot.edge, note))
 
     def sign(self, edge: Edge) -> bytes:
         """Sign a tree. Ed25519 is deterministic: the same tree gives the same note."""
@@ -107,8 +120,9 @@ class Ledger:
             raise NotFound(f"no checkpoint is over {size} entries yet, the newest over {newest.size}")
         with self._store.reading() as stored:
             note = stored.checkpoint(size)
-        if note is None:
-            raise NotFound(f"no checkpoint was signed over exactly {size} entries")
+            if note is None:
+                raise NotFound(f"no checkpoint was signed over exactly {size} entries")
+            note = merged(stored, size, note)
         if index >= size:
             raise NotFound(f"entry {index} isn't under the checkpoint over {size} entries")
         return Proof(index, tiles.inclusion(index, size, self.reader(newest.edge)), note).encode()
@@ -153,6 +167,14 @@ class Ledger:
         if len(rows) != width:
             raise OurFault(f"entries of bundle {number} are missing from the database")
         return tiles.encode_entries(row.entry for row in rows)
+
+
+def merged(stored: Reading, size: int, note: bytes) -> bytes:
+    """Put the stored cosignatures under what has signed a checkpoint, as many as a note may hold."""
+    parsed = notes.parse(note)
+    lines = map(notes.parse_line, stored.cosignatures(size))
+    # What stands there comes first: the log's own, and those of the quorum that was waited for.
+    return Note(parsed.text, tuple(dict.fromkeys((*parsed.signatures, *lines)))[: notes.MAX_SIGNATURES]).encode()
 
 
 def load_edge(stored: Reading, size: int) -> Edge:

@@ -18,10 +18,11 @@ from shared.errors import ConfigurationError, EvidenceFault, Malformed, SecMTPEr
 from shared.ledger import note as notes
 from shared.ledger import policy as policies
 from shared.ledger import witness
-from shared.ledger.note import MAX_SIGNATURES, Note, Signature, VerifiedSignature, VerifierKey
+from shared.ledger.note import Note, Signature, VerifiedSignature, VerifierKey
 from shared.ledger.policy import Policy
 from shared.ledger.witness import AddCheckpoint
 from ttp_server.ports import Clock, Overtaken, Store, WitnessClient
+from ttp_server.services.ledger import merged
 
 MAX_CLOCK = 60
 Prove = Callable[[int], tuple[bytes, ...]]
@@ -33,6 +34,9 @@ class NoWitnesses:
     """The embedded default: nobody is waited for, and evidence says "not witnessed" from the start."""
 
     keys: tuple[VerifierKey, ...] = ()
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def close(self) -> None:
         """Nobody is asked."""
@@ -51,12 +55,13 @@ class NoWitnesses:
         """Nobody is demanded."""
 
     def cosign(self, size: int, note: bytes, prove: Prove, parties: Parties = ()) -> bytes:
-        """Return the note as the log signed it."""
-        return note
+        """Return the note with what nodes brought, if anything."""
+        with self._store.reading() as stored:
+            return merged(stored, size, note)
 
     def cosigned(self, size: int, note: bytes) -> bytes | None:
-        """Return the note as the log signed it."""
-        return note
+        """Return the note with what nodes brought, if anything."""
+        return self.cosign(size, note, _no_proof)
 
     def enough(self, note: bytes, domains: Collection[str]) -> bool:
         """Nobody is demanded."""
@@ -249,13 +254,13 @@ class Quorum:
 
     def _merged(self, size: int, note: bytes) -> bytes:
         """Put what is stored under the log's signature: the configured witnesses first, then what nodes brought."""
+        own = {(key.name, key.key_id) for key in self._policy.keys}
         with self._store.reading() as stored:
             lines = [notes.parse_line(line) for line in stored.cosignatures(size)]
-        parsed = notes.parse(note)
-        own = {(key.name, key.key_id) for key in self._policy.keys}
-        lines.sort(key=lambda line: (line.name, line.key_id) not in own)
-        signatures = dict.fromkeys((*parsed.signatures, *lines))
-        return Note(parsed.text, tuple(signatures)[:MAX_SIGNATURES]).encode()
+            parsed = notes.parse(note)
+            first = [line for line in lines if (line.name, line.key_id) in own]
+            signatures = tuple(dict.fromkeys((*parsed.signatures, *first)))
+            return merged(stored, size, Note(parsed.text, signatures).encode())
 
     def _newest(self, at: WitnessAt) -> int:
         """Return the size of the newest checkpoint that a witness cosigned."""
@@ -325,6 +330,10 @@ class Quorum:
         if isinstance(answer, SecMTPError):
             self.failures[at.key.name] += 1
             self._tell("a witness didn't help", witness=at.key.name, reason=answer.message)
+
+
+def _no_proof(_old: int) -> tuple[bytes, ...]:
+    return ()
 
 
 def _guarded(ask: Callable[[WitnessAt], T], at: WitnessAt) -> T | SecMTPError:

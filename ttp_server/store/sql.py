@@ -48,6 +48,7 @@ _NEWEST_COSIGNATURE = (
     .order_by(_COSIGNED.size.desc())
     .limit(1)
 )
+_WITNESS_KEY = select(t.witness_keys.c.vkey).where(t.witness_keys.c.name == bindparam("name"))
 _TILE = select(t.tiles.c.hashes).where(t.tiles.c.level == bindparam("level"), t.tiles.c.number == bindparam("number"))
 _TILE_ROOTS = (
     select(t.tiles.c.root)
@@ -185,6 +186,11 @@ class SqlReading:
         row = self._first(_NEWEST_COSIGNATURE, name=name)
         return None if row is None else (row["size"], row["line"])
 
+    def witness_key(self, name: str) -> str | None:
+        """Return the vkey with which a node cosigns under a name."""
+        found: str | None = self._connection.scalar(_WITNESS_KEY, {"name": name})
+        return found
+
     def tile(self, level: int, number: int) -> bytes | None:
         """Return the 256 hashes of a full tile, None while it isn't full."""
         found: bytes | None = self._connection.scalar(_TILE, {"level": level, "number": number})
@@ -310,6 +316,10 @@ class SqlTransaction(SqlReading):
         """Store a verified cosignature of a stored checkpoint. The first one of a name stays."""
         if self._first(_COSIGNATURE, size=size, name=name) is None:  # the tables refuse to be told twice
             self._connection.execute(_PUT_COSIGNATURE, {"size": size, "name": name, "time": time, "line": line})
+
+    def put_witness_key(self, name: str, vkey: str, node: bytes, time: int) -> None:
+        """Write the key of a node's witness. Fails if the name has one."""
+        self._connection.execute(t.witness_keys.insert().values(name=name, vkey=vkey, node=node, time=time))
 
     def _upsert(self, table: Table, values: dict[str, object], keys: tuple[str, ...]) -> None:
         dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql

@@ -98,6 +98,15 @@ cosignatures = Table(
     Column("line", Text, nullable=False),
 )
 
+witness_keys = Table(
+    "witness_keys",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("vkey", Text, nullable=False),
+    Column("node", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
 stamps = Table(
     "stamps",
     metadata,

@@ -1,0 +1,56 @@
+"""What nodes bring as witnesses: cosignatures of checkpoints that this TTP signed (witness.md N4, N5).
+
+They are verified, stored, and shown beside the log's own signature. Nobody waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.api.messages import Cosignature
+from shared.errors import Conflict, EvidenceFault, Forbidden, Malformed, NotFound
+from shared.ledger import note as notes
+from shared.ledger.note import KeyType, Note, VerifiedSignature, VerifierKey
+from ttp_server.ports import Clock, Node, Store
+from ttp_server.services.ledger import Ledger
+
+SKEW = 300
+PLACE = "witness"
+
+
+def take(store: Store, ledger: Ledger, clock: Clock, brought: Cosignature, node: Node) -> None:
+    """Verify and store a node's cosignature. Raises SecMTPError; then nothing changed."""
+    _check_name(brought.key, node.domains)
+    with store.reading() as stored:
+        note = stored.checkpoint(brought.size)
+    if note is None:
+        raise NotFound(f"no checkpoint was signed over exactly {brought.size} entries")
+    verified = _verified(note, brought, clock.now())
+    with store.writing() as transaction:
+        known = transaction.witness_key(brought.key.name)
+        if known is not None and known != brought.key.encode():
+            # A name with two keys would be two witnesses, and lines of one look false to who trusts the other.
+            raise Conflict(f"{brought.key.name} has another key here; a new key takes a new name")
+        if known is None:
+            transaction.put_witness_key(brought.key.name, brought.key.encode(), node.key_id, clock.now())
+        transaction.put_cosignature(brought.size, brought.key.name, verified.time or 0, brought.line.encode())
+    # Commit point: leaving this block. A crash before it: the node brings it again. After it: it is shown.
+    ledger.show_cosignatures(brought.size)
+
+
+def _check_name(key: VerifierKey, domains: Sequence[str]) -> None:
+    domain, _, place = key.name.partition("/")
+    fits = place == PLACE or (place.startswith(f"{PLACE}/") and place.removeprefix(f"{PLACE}/").isdecimal())
+    if key.type is not KeyType.COSIGNATURE or not fits or len(key.name) > notes.MAX_NAME:
+        raise Malformed(f"{key.name!r} isn't <domain>/{PLACE} or <domain>/{PLACE}/<number> with a key of type 04")
+    if domain not in domains:
+        raise Forbidden(f"this node doesn't answer for {domain}")
+
+
+def _verified(note: bytes, brought: Cosignature, now: int) -> VerifiedSignature:
+    step = "witness.cosignature"
+    alone = Note(notes.parse(note).text, (brought.line,))
+    verified = notes.verify(alone, {brought.key}, step=step).signatures[0]
+    if (verified.time or 0) > now + SKEW:
+        raise EvidenceFault(step, f"it is of {verified.time}, which is still to come")
+    return verified
