@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shared.commands.witness import app as witness
-from shared.errors import ConfigurationError, EvidenceFault, NotFound, SecMTPError
+from shared.errors import EvidenceFault, SecMTPError
 from shared.ledger import audit, note
 from shared.ledger.audit import Finding, Replay, Rollback, SignedTree
 from shared.ledger.checkpoint import Fork, VerifiedCheckpoint, open_checkpoint
-from shared.ledger.note import KeyType, VerifierKey
 
 if TYPE_CHECKING:
-    from shared.commands.ledger_source import Source
+    from shared.commands.ledger_log import OpenLog
     from shared.commands.ledger_store import Mirror
 
 app = typer.Typer(help="Audit, mirror, monitor and witness ledgers.", no_args_is_help=True)
@@ -44,15 +41,19 @@ Trust = Annotated[
     Path | None, typer.Option(help="The root certificate (PEM) that certifies the log's key, and its server.")
 ]
 Key = Annotated[str | None, typer.Option(help="The log's key itself: name+id+base64.")]
+Policy = Annotated[
+    Path | None, typer.Option(help="A tlog-policy file: demand that its quorum of witnesses saw the checkpoint.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
 @app.command()
-def verify(place: Place, trust: Trust = None, key: Key = None, as_json: AsJson = False) -> None:
+def verify(place: Place, trust: Trust = None, key: Key = None, policy: Policy = None, as_json: AsJson = False) -> None:
     """Audit a whole log: every entry, every tile, and every checkpoint that a mirror holds."""
+    from shared.commands.ledger_log import opened  # noqa: PLC0415
     from shared.commands.ledger_store import Memory  # noqa: PLC0415
 
-    with _answering(as_json) as answer, _log(place, trust, key) as log:
+    with _answering(as_json) as answer, opened(place, trust, key, policy) as log:
         memory = Memory(None)
         try:
             replay = Replay(memory.repeats)
@@ -69,12 +70,14 @@ def monitor(
     state: Annotated[Path, typer.Option(help="Where the monitor remembers what it has checked.")],
     trust: Trust = None,
     key: Key = None,
+    policy: Policy = None,
     as_json: AsJson = False,
 ) -> None:
     """Check what is new in a log since the last time. Run it regularly; what it exits with 1 for is an alarm."""
+    from shared.commands.ledger_log import opened  # noqa: PLC0415
     from shared.commands.ledger_store import Memory  # noqa: PLC0415
 
-    with _answering(as_json) as answer, _log(place, trust, key) as log:
+    with _answering(as_json) as answer, opened(place, trust, key, policy) as log:
         memory = Memory(state)
         try:
             noted, since = memory.checked() or (None, 0)
@@ -100,14 +103,16 @@ def mirror(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The mirror; new, or to be brought up to date.")],
     trust: Trust = None,
     key: Key = None,
+    policy: Policy = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy what is new in a log, checked, into a directory that any web server can serve as the log."""
+    from shared.commands.ledger_log import opened  # noqa: PLC0415
     from shared.commands.ledger_store import Mirror  # noqa: PLC0415
 
     copy = Mirror(directory)
-    with _answering(as_json) as answer, _log(place, trust, key) as log, copy.locked():
-        if copy.has_proof():
+    with _answering(as_json) as answer, opened(place, trust, key, policy) as log, copy.locked():
+        if copy.has_fork():
             raise EvidenceFault("ledger.fork", f"{directory}/fork holds proof against this log; look at it first")
         old = copy.newest(log.key)
         try:
@@ -116,27 +121,10 @@ def mirror(
                 audit.compare(old, log.checkpoint)
             _copy(log, copy, old, quiet=as_json)
         except (Fork, Rollback) as fault:
-            copy.keep_proof(fault.first, fault.second)
+            copy.keep(fault)
             raise
         start = 0 if old is None else old.size
         answer.update(_names(log), ok=True, mirrored=log.checkpoint.size - start)
-
-
-@dataclass(frozen=True)
-class _Log:
-    """A log whose newest checkpoint was verified."""
-
-    source: Source
-    key: VerifierKey
-    checkpoint: VerifiedCheckpoint
-    certificate: bytes | None
-    directory: Path | None
-
-    def history(self) -> Iterable[VerifiedCheckpoint]:
-        """The checkpoints that a mirror holds beside its newest one."""
-        from shared.commands.ledger_store import Mirror  # noqa: PLC0415
-
-        return () if self.directory is None else Mirror(self.directory).history(self.key)
 
 
 class Counted:
@@ -152,43 +140,9 @@ class Counted:
             yield item
 
 
-@contextmanager
-def _log(place: str, trust: Path | None, key: str | None) -> Iterator[_Log]:
-    """Open a log: its key is what the caller says, or what the root certifies; never what the log says."""
-    from shared.commands import ledger_source, ledger_store  # noqa: PLC0415
-
-    if trust is None and key is None:
-        raise ConfigurationError("say whom to believe: --trust ROOT.pem or --key NAME+ID+KEY")
-    with ledger_source.source(place, trust) as source:
-        try:
-            certificate = source.read(ledger_store.CERTIFICATE, MAX_CERTIFICATE)
-        except NotFound:
-            certificate = None
-        log_key = note.decode_vkey(key) if key is not None else _certified(certificate, trust)
-        if log_key.type is not KeyType.LOG:
-            raise ConfigurationError(f"the key of {log_key.name} is a witness's, expected a log's (type 01)")
-        checkpoint = open_checkpoint(source.read(ledger_store.CHECKPOINT, note.MAX_NOTE), log_key)
-        directory = Path(place) if isinstance(source, ledger_source.Directory) else None
-        yield _Log(source, log_key, checkpoint, certificate, directory)
-
-
-def _certified(certificate: bytes | None, trust: Path | None) -> VerifierKey:
-    """Return the key that a root certifies as a log's. Raises EvidenceFault or ConfigurationError."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
-    from shared.crypto.certificates import Purpose, TrustRoot, verify_chain  # noqa: PLC0415
-    from shared.programs.files import read_bounded  # noqa: PLC0415
-
-    if certificate is None or trust is None:
-        raise ConfigurationError("the log offers no certificate of its key; use --key")
-    root = TrustRoot.from_pem(read_bounded(trust, MAX_ROOT))
-    verified = verify_chain([certificate], root, {Purpose.LEDGER}, int(time.time()))
-    if verified.origin is None or not isinstance(verified.public_key, Ed25519PublicKey):
-        raise EvidenceFault("ledger.key", "the certificate isn't for an Ed25519 key of a named log")
-    return note.verifier_key(verified.origin, KeyType.LOG, verified.public_key)
-
-
-def _read(log: _Log, start: int, known: Iterable[VerifiedCheckpoint], replay: Replay, *, quiet: bool) -> list[Finding]:
+def _read(
+    log: OpenLog, start: int, known: Iterable[VerifiedCheckpoint], replay: Replay, *, quiet: bool
+) -> list[Finding]:
     """Check all from entry `start` on, and return what is wrong with entries that the log signed."""
     findings: list[Finding] = []
     with _tree(log, start, quiet=quiet) as (tree, advance):
@@ -200,7 +154,7 @@ def _read(log: _Log, start: int, known: Iterable[VerifiedCheckpoint], replay: Re
     return findings
 
 
-def _copy(log: _Log, copy: Mirror, old: VerifiedCheckpoint | None, *, quiet: bool) -> None:
+def _copy(log: OpenLog, copy: Mirror, old: VerifiedCheckpoint | None, *, quiet: bool) -> None:
     """Bring a mirror up to date; what is written was checked, and the checkpoint comes last."""
     start = 0 if old is None else old.size
     with _tree(log, start, quiet=quiet) as (tree, advance):
@@ -215,7 +169,7 @@ def _copy(log: _Log, copy: Mirror, old: VerifiedCheckpoint | None, *, quiet: boo
 
 
 @contextmanager
-def _tree(log: _Log, start: int, *, quiet: bool) -> Iterator[tuple[SignedTree, Any]]:
+def _tree(log: OpenLog, start: int, *, quiet: bool) -> Iterator[tuple[SignedTree, Any]]:
     """Open the log's tree with a progress bar on stderr, if that is a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -234,7 +188,7 @@ def _tree(log: _Log, start: int, *, quiet: bool) -> Iterator[tuple[SignedTree, A
 def _keep_beside(state: Path, fault: Fork | Rollback) -> None:
     from shared.commands.ledger_store import Mirror  # noqa: PLC0415
 
-    Mirror(state.parent).keep_proof(fault.first, fault.second)
+    Mirror(state.parent).keep(fault)
 
 
 @contextmanager
@@ -257,12 +211,13 @@ def _answering(as_json: bool) -> Iterator[dict[str, Any]]:
     raise typer.Exit(code)
 
 
-def _names(log: _Log) -> dict[str, Any]:
+def _names(log: OpenLog) -> dict[str, Any]:
     checkpoint = log.checkpoint
-    return {"log": checkpoint.origin, "size": checkpoint.size, "root": note.encode_base64(checkpoint.root)}
+    root = note.encode_base64(checkpoint.root)
+    return {"log": checkpoint.origin, "size": checkpoint.size, "root": root, "witnessed": str(log.witnessing)}
 
 
-def _facts(log: _Log, replay: Replay, findings: list[Finding]) -> dict[str, Any]:
+def _facts(log: OpenLog, replay: Replay, findings: list[Finding]) -> dict[str, Any]:
     told = [{"step": one.step, "entry": one.index, "reason": one.reason} for one in findings]
     return {"ok": not findings, **_names(log), "counts": dict(replay.counts), "findings": told}
 
@@ -283,5 +238,10 @@ def _sentence(answer: dict[str, Any]) -> str:
     }
     told = [text.format(**answer) for name, text in done.items() if name in answer]
     return "\n  ".join(
-        [f"OK {answer['log']}: {answer['size']} entries, root {answer['root']}", *told, *filter(None, [counts])]
+        [
+            f"OK {answer['log']}: {answer['size']} entries, root {answer['root']}",
+            f"witnessed: {answer['witnessed']}",
+            *told,
+            *filter(None, [counts]),
+        ]
     )

@@ -36,17 +36,17 @@ class Directory:
     def __init__(self, place: Path) -> None:
         if not place.is_dir():
             raise ConfigurationError(f"{place} is no directory and no https:// address of a log")
-        self._place = place
+        self.place = place
 
     def read(self, path: str, limit: int) -> bytes:
         """Read a file."""
         try:
-            with (self._place / path).open("rb") as file:
+            with (self.place / path).open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError as error:
-            raise NotFound(f"{self._place / path} doesn't exist") from error
+            raise NotFound(f"{self.place / path} doesn't exist") from error
         except OSError as error:
-            raise Unavailable(f"{self._place / path} can't be read: {error.strerror}") from error
+            raise Unavailable(f"{self.place / path} can't be read: {error.strerror}") from error
         _require(len(data), path, limit)
         return data
 

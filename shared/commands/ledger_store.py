@@ -16,7 +16,8 @@ from pathlib import Path
 from shared.encoding.labels import blob_digest
 from shared.errors import ConfigurationError
 from shared.ledger import tiles
-from shared.ledger.checkpoint import VerifiedCheckpoint, open_checkpoint
+from shared.ledger.audit import Rollback
+from shared.ledger.checkpoint import Fork, VerifiedCheckpoint, open_checkpoint
 from shared.ledger.note import MAX_NOTE, VerifierKey
 from shared.ledger.tiles import ENTRIES, WIDTH, TileName
 from shared.programs.files import read_bounded, replace_public, sync_directory
@@ -25,6 +26,7 @@ CHECKPOINT = "checkpoint"
 CERTIFICATE = "certificate"
 HISTORY = "checkpoints"
 FORK = "fork"
+ROLLBACK = "rollback"
 CACHE_KIB = 64 * 1024
 TABLES = (
     "exchanges (exchange BLOB PRIMARY KEY, entry INTEGER NOT NULL) WITHOUT ROWID",
@@ -102,15 +104,16 @@ class Mirror:
                     path.unlink()
                 folder.rmdir()
 
-    def keep_proof(self, *checkpoints: VerifiedCheckpoint) -> None:
-        """Keep signed notes that contradict each other; keeping them again changes nothing."""
-        for checkpoint in checkpoints:
+    def keep(self, fault: Fork | Rollback) -> None:
+        """Keep two signed notes that contradict each other; keeping them again changes nothing."""
+        folder = self.place / (FORK if isinstance(fault, Fork) else ROLLBACK)
+        for checkpoint in (fault.first, fault.second):
             name = f"{checkpoint.size}-{blob_digest(checkpoint.signed).hex()[:16]}"
-            self._write(self.place / FORK / name, checkpoint.signed)
+            self._write(folder / name, checkpoint.signed)
         self._sync()
 
-    def has_proof(self) -> bool:
-        """Whether the log was caught before."""
+    def has_fork(self) -> bool:
+        """Whether the log was caught with two trees."""
         folder = self.place / FORK
         return folder.is_dir() and any(folder.iterdir())
 
@@ -132,15 +135,14 @@ class Memory:
 
     def __init__(self, path: Path | None) -> None:
         # An empty name makes SQLite use a file of its own, which goes with the connection.
-        self._database = sqlite3.connect(path or "", isolation_level=None)
         try:
+            self._database = sqlite3.connect(path or "", isolation_level=None)
             self._database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute("BEGIN IMMEDIATE")
             for table in TABLES:
                 self._database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         except sqlite3.DatabaseError as error:
-            self._database.close()
             raise ConfigurationError(f"{path} can't be used as a monitor's memory: {error}") from error
 
     def checked(self) -> tuple[bytes, int] | None:

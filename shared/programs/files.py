@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -47,7 +47,8 @@ def replace_public(path: Path, data: bytes) -> None:
     The octets are on disk when this returns, the name only after `sync_directory`.
     """
     temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "wb", opener=_opener(EVERYBODY_READS)) as file:
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, EVERYBODY_READS), "wb") as file:
+        os.fchmod(file.fileno(), EVERYBODY_READS)  # whatever the umask says
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -112,10 +113,6 @@ def _end_of_last_line(file: BinaryIO) -> int:
     if found < 0 < start:
         raise ConfigurationError("the file of records ends in a line of unknown origin; restore it from a backup")
     return start + found + 1
-
-
-def _opener(mode: int) -> Callable[[str, int], int]:
-    return lambda name, flags: os.open(name, flags, mode)
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

@@ -86,7 +86,9 @@ class Log:
         return place
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class QuietFiles(SimpleHTTPRequestHandler):
+    """Serves files, and says nothing."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -94,7 +96,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def over_http(place: Path, handler: Callable[..., SimpleHTTPRequestHandler] = _Quiet) -> Iterator[str]:
+def over_http(place: Path, handler: Callable[..., SimpleHTTPRequestHandler] = QuietFiles) -> Iterator[str]:
     """Serve a directory with nothing but a web server for files, and return its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(place)))
     server.daemon_threads = True

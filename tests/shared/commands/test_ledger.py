@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -22,11 +23,11 @@ from shared.commands import ledger_store
 from shared.crypto.certificates import Purpose
 from shared.crypto.issuance import Issuer, Validity, issue_leaf, issue_root
 from shared.crypto.keys import generate_p256
-from shared.ledger import tiles
+from shared.ledger import note, tiles
 from shared.ledger.note import KeyType, verifier_key
 from shared.ledger.tiles import ENTRIES, WIDTH, TileName
 from shared.programs import files
-from tests.doubles.logs import KEY, LOG, Log, exchange, over_http
+from tests.doubles.logs import KEY, LOG, Log, QuietFiles, exchange, over_http
 
 ENTRIES_OF_LOG = [exchange(number, "COMPLETED" if number % 3 else "EXPIRED") for number in range(1100)]
 VKEY = LOG.encode()
@@ -56,6 +57,21 @@ def log_of(size: int, *more: bytes, first: bytes | None = None) -> Log:
 def files_of(place: Path) -> dict[str, bytes]:
     """Return all files of a directory."""
     return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+class Compressing(QuietFiles):
+    """Compresses everything, asked or not."""
+
+    def do_GET(self) -> None:  # noqa: N802  (the library's name)
+        """Serve a file."""
+        path = Path(self.translate_path(self.path))
+        data = gzip.compress(path.read_bytes()) if path.is_file() else b""
+        self.send_response(200 if data else 404)
+        self.send_header("Content-Length", str(len(data)))
+        if data:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(data)
 
 
 class TestVerify:
@@ -101,6 +117,14 @@ class TestVerify:
             shutil.rmtree(folder)
         code, answer = run("verify", tmp_path)
         assert (code, answer["size"], answer["counts"]["exchange"]) == (0, 600, 600)
+
+    def test_compressed(self, tmp_path: Path, run: Run) -> None:
+        """A server may compress what it serves; bounds are on what comes out."""
+        log_of(300).write(tmp_path)
+        with over_http(tmp_path, Compressing) as address:
+            assert run("verify", address)[1]["counts"]["exchange"] == 300
+            (tmp_path / "tile/0/000").write_bytes(bytes(2**20))
+            assert run("verify", address)[1]["step"] == "ledger.tile"
 
     def test_two_outcomes(self, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         """An exchange with two outcomes is an alarm that names both entries."""
@@ -160,6 +184,30 @@ class TestVerify:
         for place in (tmp_path, tmp_path / "nowhere", "http://127.0.0.1:1/ledger", "https://127.0.0.1:1/ledger"):
             code, answer = run("verify", place)
             assert (code, answer["step"]) == (2, "input")
+
+    def test_policy(self, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+        """With a policy its quorum must have cosigned; one that lists the log needs no other key."""
+        log_of(3).write(tmp_path)
+        keys = [Ed25519PrivateKey.generate() for _ in range(2)]
+        vkeys = [verifier_key(f"w{at}.example/w", KeyType.COSIGNATURE, key.public_key()) for at, key in enumerate(keys)]
+        lines = (
+            "".join(f"witness w{at} {vkey.encode()}\n" for at, vkey in enumerate(vkeys)) + "group q 2 w0 w1\nquorum q\n"
+        )
+        (tmp_path / "policy").write_text(f"log {VKEY}\n{lines}")
+        text = note.parse(log_of(3).at().signed).text
+        steps = [run("verify", tmp_path, "--policy", tmp_path / "policy")[1]["step"]]
+        for vkey, key in zip(vkeys, keys, strict=True):
+            with (tmp_path / "checkpoint").open("ab") as file:
+                file.write(note.cosign(text, vkey.name, key, 1_764_000_000).encode().encode())
+            with pytest.raises(SystemExit):
+                cli.main(["ledger", "verify", str(tmp_path), "--policy", str(tmp_path / "policy"), "--json"])
+            answer = json.loads(capsys.readouterr().out)
+            steps.append(answer.get("step"))
+        assert steps == ["ledger.quorum", "ledger.quorum", None]
+        assert answer["witnessed"] == "2 of 2, quorum met"
+        other = verifier_key(LOG.name, KeyType.LOG, keys[0].public_key()).encode()
+        assert run("verify", tmp_path, "--policy", tmp_path / "policy", key=other)[1]["step"] == "ledger.policy"
+        assert run("verify", tmp_path)[1]["witnessed"] == "0 of 0, ledger not witnessed"
 
     def test_too_much(self, tmp_path: Path, run: Run) -> None:
         """A file larger than it can be isn't read to its end."""
@@ -238,7 +286,7 @@ class TestMirror:
         code, answer = run("mirror", tmp_path / "forked", copy)
         assert (code, answer["step"]) == (1, "ledger.fork")
         notes = [log_of(600).at().signed, forked.at().signed]
-        assert answer["notes"] == [note.decode() for note in notes]
+        assert answer["notes"] == [data.decode() for data in notes]
         after = files_of(copy)
         kept = {name: after.pop(name) for name in list(after) if name.startswith("fork/")}
         assert sorted(kept.values()) == sorted(notes)
@@ -254,7 +302,8 @@ class TestMirror:
         assert run("mirror", source, copy)[0] == 0
         code, answer = run("mirror", log_of(599).write(tmp_path / "old"), copy)
         assert (code, answer["step"]) == (1, "ledger.rollback")
-        assert len([name for name in files_of(copy) if name.startswith("fork/")]) == 2
+        assert len([name for name in files_of(copy) if name.startswith("rollback/")]) == 2
+        assert run("mirror", source, copy)[0] == 0
 
     def test_lying_server(self, tmp_path: Path, run: Run) -> None:
         """A server whose tiles aren't under the signed root is refused, which proves nothing against the log."""
@@ -368,7 +417,7 @@ class TestMonitor:
         other = log_of(size, first=exchange(5000) if step == "fork" else None)
         code, answer = run("monitor", other.write(tmp_path / "other"), "--state", state)
         assert (code, answer["step"]) == (1, f"ledger.{step}")
-        kept = files_of(state.parent / "fork")
+        kept = files_of(state.parent / step)
         assert sorted(kept.values()) == sorted([log_of(600).at().signed, other.at().signed])
         assert run("monitor", tmp_path / "log", "--state", state)[0] == 0
 
@@ -378,6 +427,7 @@ class TestMonitor:
         (tmp_path / "text").write_bytes(b"no database" * 1000)
         assert run("monitor", source, "--state", tmp_path / "text")[0] == 2
         assert (tmp_path / "text").read_bytes() == b"no database" * 1000
+        assert run("monitor", source, "--state", tmp_path / "nowhere" / "state")[0] == 2
         other = Log(ENTRIES_OF_LOG[:5], "other.example/ledger")
         key = verifier_key(other.origin, KeyType.LOG, KEY.public_key()).encode()
         assert run("monitor", other.write(tmp_path / "other"), "--state", tmp_path / "state", key=key)[0] == 0

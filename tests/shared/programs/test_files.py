@@ -10,7 +10,15 @@ import pytest
 
 from shared.errors import ConfigurationError
 from shared.programs import files
-from shared.programs.files import append_lines, private_directory, read_bounded, read_secret, write_public, write_secret
+from shared.programs.files import (
+    append_lines,
+    private_directory,
+    read_bounded,
+    read_secret,
+    replace_public,
+    write_public,
+    write_secret,
+)
 
 
 def mode(path: Path) -> int:
@@ -31,6 +39,22 @@ class TestWrite:
         finally:
             os.umask(before)
         assert (mode(tmp_path / "secret"), mode(tmp_path / "public")) == (0o600, 0o644)
+
+    @pytest.mark.parametrize("umask", [0o000, 0o077])
+    def test_replaced(self, tmp_path: Path, umask: int) -> None:
+        """What replaces a file is whole and everybody's, also over what a crash left; a link isn't followed."""
+        (tmp_path / "old").write_bytes(b"older and longer")
+        (tmp_path / "there").symlink_to(tmp_path / "old")
+        (tmp_path / ".there.new").write_bytes(b"left by a crash, and long")
+        before = os.umask(umask)
+        try:
+            replace_public(tmp_path / "there", b"new")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "there").read_bytes() == b"new"
+        assert mode(tmp_path / "there") == 0o644
+        assert (tmp_path / "old").read_bytes() == b"older and longer"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "there"]
 
     @pytest.mark.parametrize("write", [write_secret, write_public])
     def test_never_overwrites(self, tmp_path: Path, write: type) -> None:
