@@ -23,10 +23,7 @@ MAX_INTEGER = 2**53 - 1
 def encode(value: Mapping[str, Any]) -> bytes:
     """Return the canonical octets of a JSON object. Raises Malformed for what we don't allow."""
     _check(value, 0)
-    try:
-        return rfc8785.dumps(dict(value))
-    except (rfc8785.CanonicalizationError, UnicodeError) as error:
-        raise Malformed(f"value has no canonical JSON form: {error}") from error
+    return _octets(value)
 
 
 def decode(data: bytes, *, what: str, limit: int = MAX_OCTETS) -> JSON:
@@ -36,8 +33,8 @@ def decode(data: bytes, *, what: str, limit: int = MAX_OCTETS) -> JSON:
     """
     if len(data) > limit:
         raise TooLarge(f"{what} has {len(data)} octets, at most {limit} are allowed")
-    value = parse_object(data, what=what)
-    if encode(value) != data:
+    value = parse_object(data, what=what)  # which has checked it
+    if _octets(value) != data:
         raise Malformed(f"{what} isn't canonical JSON (RFC 8785): member order, blanks or escapes differ")
     return value
 
@@ -57,6 +54,13 @@ def parse_object(data: bytes, *, what: str) -> JSON:
         raise Malformed(f"{what} is a JSON {type(value).__name__}, expected an object")
     _check(value, 0)
     return value
+
+
+def _octets(value: Mapping[str, Any]) -> bytes:
+    try:
+        return rfc8785.dumps(dict(value))
+    except (rfc8785.CanonicalizationError, UnicodeError) as error:
+        raise Malformed(f"value has no canonical JSON form: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> JSON:
