@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from secmtp_node import clock
-from secmtp_node.agents import jobs, learning, recipient, sender, users
+from secmtp_node.agents import jobs, learning, recipient, sender, users, witnessing
 from secmtp_node.agents.addresses import AddressBook
 from secmtp_node.agents.desk import MODES, Desk, Policy
 from secmtp_node.agents.recipient import Arrived
@@ -19,6 +19,7 @@ from secmtp_node.custody.at_rest import MasterKey
 from secmtp_node.custody.identity import Identity, load_identity
 from secmtp_node.custody.passwords import ScramPasswords
 from secmtp_node.custody.vault import KeyVault
+from secmtp_node.custody.witness import load_witness
 from secmtp_node.delivery.maildir import Maildirs
 from secmtp_node.delivery.report import MailReports
 from secmtp_node.ports.services import Login
@@ -40,6 +41,7 @@ from secmtp_node.workers import Workers, sequence
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain
 from shared.errors import NotFound, SecMTPError, Unauthenticated
 from shared.evidence.records import DomainRecord
+from shared.ledger.witness import Signer
 
 FEED_WAIT = 20
 IDLE = 0.2
@@ -124,6 +126,8 @@ def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     workers = Workers(tell)
     node = Node(desk, registry, workers, listeners, ports, ttp, lock)
     _start(node, settings, identity)
+    signer = load_witness(directory / "keys", settings.domains[0])
+    workers.start("witness", lambda: _look(node, signer, settings.witness_pause))
     return node
 
 
@@ -137,6 +141,8 @@ def _desk(directory: Path, settings: Settings, identity: Identity, store: SqlSto
         expiry=settings.expiry,
         first_pause=settings.first_pause,
         longest_pause=settings.longest_pause,
+        quorum=settings.quorum,
+        behind=settings.behind,
     )
     context = client_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
     return Desk(
@@ -213,6 +219,15 @@ def _follow(node: Node) -> float:
     if page.bundles or page.cursor != cursor:
         learning.learn_page(node.desk, node.ttp.name, page.bundles, page.cursor)
     return 0.0
+
+
+def _look(node: Node, signer: Signer, pause: int) -> float:
+    """Look at the TTP's ledger. While the TTP is away the feed says so; the look is tried again later."""
+    try:
+        witnessing.look(node.desk, node.ttp, signer)
+    except SecMTPError as error:
+        tell("ledger not looked at", reason=error.message)
+    return float(pause)
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -123,6 +125,58 @@ def alarms(
         for alarm in unit.evidence.alarms(limit):
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(alarm.time))
             typer.echo(f"{when}  {alarm.exchange.hex() if alarm.exchange else '-'}  {alarm.kind}: {alarm.reason}")
+
+
+@app.command()
+def status(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print Prometheus text, for a textfile collector.")
+    ] = False,
+) -> None:
+    """Say how the node is: its queue, alarms, the ledgers it watches. Exits 1 where new trades are refused."""
+    from secmtp_node.agents.overview import overview  # noqa: PLC0415
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        found = overview(unit)
+    engine.dispose()
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        typer.echo("\n".join(found.as_metrics() if metrics else found.as_text()))
+    raise typer.Exit(1 if found.stopped else 0)
+
+
+@app.command()
+def resume(directory: Directory) -> None:
+    """Trade again after an alarm about the ledger. The next look stops it again if the reason is still there."""
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        for seen in unit.checkpoints.all():
+            if seen.stopped:
+                unit.checkpoints.put(replace(seen, stopped="", behind=0))
+                typer.echo(f"New trades at {seen.ttp} again; the alarm and its proof stay.")
+    engine.dispose()
+
+
+@app.command("new-witness-key")
+def new_witness_key(directory: Directory) -> None:
+    """Make a new witness key: after a restore from a backup, before the node runs again (witness.md N3)."""
+    from secmtp_node.custody.witness import new_witness  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+
+    typer.echo(new_witness(directory / "keys", load(directory).domains[0]).verifier.encode())
 
 
 @users.command("add")

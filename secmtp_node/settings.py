@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     message_octets: Annotated[int, Field(ge=1024)] = 256 * MIB
     first_pause: Annotated[int, Field(ge=1)] = 5
     longest_pause: Annotated[int, Field(ge=1)] = 3600
+    quorum: Annotated[int, Field(description="How many witnesses of its ledger a TTP must wait for.", ge=0)] = 0
+    behind: Annotated[int, Field(description="How long a ledger may show less than was seen of it.", ge=0)] = 60
+    witness_pause: Annotated[int, Field(description="Between two looks at the ledger.", ge=1)] = 30
     couriers: Annotated[int, Field(description="Jobs done at once.", ge=1, le=32)] = 4
 
 
@@ -83,6 +86,8 @@ def render(domains: Sequence[str], hosts: Sequence[str], ports: tuple[int, int, 
         "# What other nodes connect to, if it isn't the first host and the port above.",
         'peer_host = ""',
         "peer_port = 0",
+        "# How many independent witnesses of its ledger the TTP must wait for; with fewer nothing is sent.",
+        "quorum = 0",
         "",
     )
     return "\n".join(lines)

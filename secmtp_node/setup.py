@@ -16,6 +16,7 @@ from secmtp_node.app import build_registry, build_ttp, build_vault, database_url
 from secmtp_node.custody import identity as identities
 from secmtp_node.custody.at_rest import MasterKey, make_master_key
 from secmtp_node.custody.passwords import SALT, make_verifier
+from secmtp_node.custody.witness import new_witness
 from secmtp_node.ports.values import KeyUse
 from secmtp_node.settings import TTPAddress
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
@@ -47,6 +48,7 @@ def initialise(
         private_directory(place)
     keys = identities.make_keys(directory / "keys")
     make_master_key(directory / "keys", clock.draw)
+    new_witness(directory / "keys", names.domains[0])
     domain_key = keys[identities.DOMAIN_CA]
     if not isinstance(domain_key, ec.EllipticCurvePrivateKey):
         raise ConfigurationError("the domain CA's key must be P-256")

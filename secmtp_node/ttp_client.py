@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from shared.api.endpoints import JSON_TYPE, PROBLEM_TYPE, Endpoint
 from shared.api.messages import (
     AbortRequest,
     CompleteRequest,
+    Cosignature,
     Enrolment,
     FeedPage,
     Listing,
@@ -118,6 +119,19 @@ class HttpTTP:
     def status(self, request: StatusRequest) -> Bundle | RefusalFile:
         """Return the outcome, or a refusal. Raises NotFound while there is none, which is no evidence."""
         return messages.decode_answer(self._ask(e.STATUS, messages.encode_status(request)))
+
+    def checkpoint(self) -> bytes:
+        """Return the newest checkpoint that the ledger shows: a note's octets."""
+        return self._ask(e.CHECKPOINT)
+
+    def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Return the proof that the ledger of `size` entries continues that of `old`."""
+        asked = replace(e.CONSISTENCY, path=e.CONSISTENCY.path.format(old=old))
+        return messages.decode_consistency(self._ask(asked, query=f"?size={size}"), old, size)
+
+    def put_cosignature(self, cosignature: Cosignature) -> None:
+        """Bring this node's cosignature of a checkpoint."""
+        self._ask(e.PUT_COSIGNATURE, messages.encode_cosignature(cosignature))
 
     def feed(self, cursor: int, wait: int) -> FeedPage:
         """Return what happened after `cursor`; waits up to `wait` seconds for the first item."""

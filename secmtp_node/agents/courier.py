@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secmtp_node.agents import learning
+from secmtp_node.agents import learning, witnessing
 from secmtp_node.agents.desk import Desk
 from secmtp_node.agents.sender import HEADERS, SECRET
 from secmtp_node.ports.services import Delivery, Envelope, Peer, Rejected, Report
@@ -34,6 +34,7 @@ def carry(desk: Desk, job: Job) -> None:
             unit.jobs.finish(Task.CARRY, job.exchange)
             unit.jobs.add(Task.STATUS, job.exchange, core.expires + AFTER_EXPIRY)
         return
+    witnessing.require_trust(desk, core.ttp.name)
     # After a failure the peer may have moved: its domain record is asked for anew.
     domain = desk.book.find(core.recipient.address, fresh=job.attempts > 0).domain
     head = heads.seal(Head(exchange.manifest, exchange.nro, exchange.sealed), domain.hpke)

@@ -32,7 +32,7 @@ MODES = ("online",)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decides. Times are seconds."""
+    """What the operator decides. Times are seconds; `quorum` is how many witnesses a TTP must wait for."""
 
     domains: tuple[str, ...]
     expiry: int = 5 * DAY
@@ -40,6 +40,8 @@ class Policy:
     first_pause: int = 5
     longest_pause: int = 3600
     skew: int = 300
+    quorum: int = 0
+    behind: int = 60
     notice: str = "A certified message. It can be read only against a signed receipt."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from secmtp_node.agents import witnessing
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.store import Unit
 from secmtp_node.ports.values import Alarm, Evidence, Incoming, Outgoing, Task
@@ -100,6 +101,7 @@ def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
         _alarm(desk, unit, "two outcomes of one exchange: the TTP's fault", evidence, conflict.message)
         return
     unit.evidence.add(evidence)
+    witnessing.show(unit, evidence.bundle, desk.now())
     if sent:
         unit.outgoing.move(exchange, sent.next)
         for action in sent.actions:

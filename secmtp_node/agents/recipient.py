@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from secmtp_node.agents import checks, learning
+from secmtp_node.agents import checks, learning, witnessing
 from secmtp_node.agents.desk import Desk
 from secmtp_node.agents.notices import notice
 from secmtp_node.ports.services import Delivery
@@ -64,6 +64,7 @@ def accept(desk: Desk, arrived: Arrived) -> str:
     try:
         head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
         if _find(desk, arrived.exchange) is None:
+            witnessing.require_trust(desk, head.manifest.core.ttp.name)
             incoming = _signed(desk, arrived, _check(desk, arrived, head))
     except BaseException:
         desk.files.discard(arrived.ciphertext)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from secmtp_node.agents import witnessing
 from secmtp_node.agents.addresses import Addressee
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.services import Login, SigningPair, Submitted
@@ -78,8 +79,11 @@ def submit(desk: Desk, login: Login, sender: str, recipients: Sequence[str], mes
         fingerprint=fingerprint,
         headers=desk.at_rest.seal(message.headers, HEADERS, name),
     )
-    sealing = _Sealing(desk, letter, _origin(desk, login), desk.book.ttp_record(), message)
+    ttp = desk.book.ttp_record()
+    witnessing.require_trust(desk, ttp.record.name)
     addressees = [desk.book.find(address) for address in addresses]
+    witnessing.require_witnesses(desk, ttp.record, login.address, addresses)
+    sealing = _Sealing(desk, letter, _origin(desk, login), ttp, message)
     try:
         exchanges = sealing.all(addressees)
     except BaseException:

@@ -12,6 +12,7 @@ from secmtp_node.ports.values import StoredFile, UserKey, Verifier
 from shared.api.messages import (
     AbortRequest,
     CompleteRequest,
+    Cosignature,
     Enrolment,
     FeedPage,
     Listing,
@@ -150,6 +151,15 @@ class TTP(Protocol):
 
     def status(self, request: StatusRequest) -> Bundle | RefusalFile:
         """Return the outcome, or a refusal. Raises NotFound while there is none, which is no evidence."""
+
+    def checkpoint(self) -> bytes:
+        """Return the newest checkpoint that the ledger shows: a note's octets."""
+
+    def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Return the proof that the ledger of `size` entries continues that of `old`."""
+
+    def put_cosignature(self, cosignature: Cosignature) -> None:
+        """Bring this node's cosignature of a checkpoint."""
 
     def feed(self, cursor: int, wait: int) -> FeedPage:
         """Return what happened after `cursor`; waits up to `wait` seconds for the first item."""

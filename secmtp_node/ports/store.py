@@ -6,7 +6,7 @@ none of it happened. Whatever a use case must not lose is written in one block, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -20,7 +20,9 @@ from secmtp_node.ports.values import (
     Outgoing,
     OwnBinding,
     Pin,
+    SeenCheckpoint,
     SenderFault,
+    ShownCheckpoint,
     Task,
     User,
     UserKey,
@@ -91,6 +93,9 @@ class Jobs(Protocol):
     def next_due(self) -> int | None:
         """Return when the next job is due, None without jobs."""
 
+    def waiting(self) -> Mapping[str, tuple[int, int]]:
+        """Return how many jobs of each task there are, and how many of them failed before."""
+
 
 class EvidenceRecords(Protocol):
     """Verified bundles, proofs of faults, alarms."""
@@ -113,6 +118,9 @@ class EvidenceRecords(Protocol):
     def alarms(self, limit: int) -> Sequence[Alarm]:
         """Return the newest alarms."""
 
+    def alarm_counts(self) -> Mapping[str, int]:
+        """Return how many alarms of each kind there are."""
+
 
 class DirectoryRecords(Protocol):
     """What was seen in the directory, and values that outlive the process."""
@@ -134,6 +142,28 @@ class DirectoryRecords(Protocol):
 
     def set_value(self, name: str, value: str) -> None:
         """Keep a named value."""
+
+
+class Checkpoints(Protocol):
+    """What was seen of ledgers (witness.md N1, N6)."""
+
+    def newest(self, ttp: str) -> SeenCheckpoint | None:
+        """Return the newest verified checkpoint of a TTP's log."""
+
+    def all(self) -> Sequence[SeenCheckpoint]:
+        """Return the newest checkpoint of every TTP's log."""
+
+    def put(self, seen: SeenCheckpoint) -> None:
+        """Make a checkpoint the newest of a TTP's log."""
+
+    def show(self, shown: ShownCheckpoint) -> None:
+        """Keep the checkpoint of a bundle until it is checked; 1000 at most, and each once."""
+
+    def shown(self, origin: str, limit: int) -> Sequence[ShownCheckpoint]:
+        """Return checkpoints of bundles that aren't checked yet, the smallest first."""
+
+    def checked(self, shown: ShownCheckpoint) -> None:
+        """Forget one that was checked."""
 
 
 class Users(Protocol):
@@ -187,6 +217,10 @@ class Unit(Protocol):
     @property
     def directory(self) -> DirectoryRecords:
         """Pins, listings, named values."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What was seen of ledgers."""
 
     @property
     def users(self) -> Users:

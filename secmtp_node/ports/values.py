@@ -138,6 +138,34 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenCheckpoint:
+    """The newest verified checkpoint of a TTP's log: the note, with this node's cosignature if it gave one.
+
+    `brought`: the TTP has the cosignature, or there is none to bring. `time` is when it was seen. `behind` is
+    since when the log shows less, 0 if it doesn't; `stopped` why no new trades are made there, empty if they are.
+    """
+
+    ttp: str
+    origin: str
+    size: int
+    note: bytes = field(repr=False)
+    brought: bool
+    time: int
+    behind: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCheckpoint:
+    """The checkpoint of a bundle, and when the bundle came. It isn't compared with the log yet."""
+
+    origin: str
+    size: int
+    note: bytes = field(repr=False)
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """The newest binding of an address that was used: its digest, and a digest of the keys it binds."""
 

@@ -12,7 +12,7 @@ from secmtp_node.store.unit import SqlUnit
 from shared.errors import Conflict, Unavailable
 from shared.programs import database
 
-HEAD = "0002"  # the newest revision in migrations/node; a test compares
+HEAD = "0003"  # the newest revision in migrations/node; a test compares
 
 
 def open_engine(url: str) -> Engine:

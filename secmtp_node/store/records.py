@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from secmtp_node.ports.values import Alarm, CachedListing, Evidence, Pin, SenderFault
 from secmtp_node.store import rows
@@ -57,6 +57,11 @@ class SqlEvidence:
         query = select(t.alarms).order_by(t.alarms.c.time.desc()).limit(limit)
         found = self._connection.execute(query).mappings()
         return [Alarm(**{name: row[name] for name in Alarm.__slots__}) for row in found]
+
+    def alarm_counts(self) -> Mapping[str, int]:
+        """Return how many alarms of each kind there are."""
+        query = select(t.alarms.c.kind, func.count()).group_by(t.alarms.c.kind)
+        return {row[0]: row[1] for row in self._connection.execute(query)}
 
 
 class SqlDirectory:

@@ -112,6 +112,29 @@ alarms = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+seen_checkpoints = Table(
+    "seen_checkpoints",
+    metadata,
+    Column("ttp", String(255), primary_key=True),
+    Column("origin", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("brought", Boolean, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("behind", BigInteger, nullable=False),
+    Column("stopped", Text, nullable=False),
+)
+
+shown_checkpoints = Table(
+    "shown_checkpoints",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("origin", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
 pins = Table(
     "pins",
     metadata,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, case, func, select
 
 from secmtp_node.ports.values import Incoming, Job, Letter, Outgoing, Task
 from secmtp_node.store import rows
 from secmtp_node.store import tables as t
+from secmtp_node.store.checkpoints import SqlCheckpoints
 from secmtp_node.store.records import SqlDirectory, SqlEvidence
 from secmtp_node.store.users import SqlUsers
 from shared.errors import NotFound
@@ -138,6 +139,12 @@ class SqlJobs:
         due: int | None = self._connection.scalar(select(func.min(t.jobs.c.due)))
         return due
 
+    def waiting(self) -> Mapping[str, tuple[int, int]]:
+        """Return how many jobs of each task there are, and how many of them failed before."""
+        failed = func.sum(case((t.jobs.c.reason != "", 1), else_=0))
+        query = select(t.jobs.c.task, func.count(), failed).group_by(t.jobs.c.task)
+        return {task: (count, int(tried)) for task, count, tried in self._connection.execute(query)}
+
     def _set(self, task: Task, exchange: bytes, **values: Any) -> None:
         key = (t.jobs.c.task == task.value, t.jobs.c.exchange == exchange)
         self._connection.execute(t.jobs.update().where(*key).values(values))
@@ -153,6 +160,7 @@ class SqlUnit:
         self.jobs = SqlJobs(connection)
         self.evidence = SqlEvidence(connection)
         self.directory = SqlDirectory(connection)
+        self.checkpoints = SqlCheckpoints(connection)
         self.users = SqlUsers(connection)
         self._connection = connection
 

@@ -24,6 +24,7 @@ from shared.evidence.composition import MAX_SEAL
 from shared.evidence.manifest import Manifest
 from shared.evidence.refusal import RefusalFile
 from shared.ledger.anchor import MAX_BATCH, Batch
+from shared.ledger.merkle import HASH, MAX_PATH
 from shared.ledger.note import Signature, VerifierKey, decode_vkey, parse_line
 
 MAX_TOKEN = signing.MAX_TOKEN
@@ -245,6 +246,17 @@ def decode_cosignature(body: bytes) -> Cosignature:
     return cosignature
 
 
+def decode_consistency(body: bytes, old: int, size: int) -> tuple[bytes, ...]:
+    """Decode a consistency proof and require that it is for these sizes. Raises Malformed."""
+    fields = _fields(body, "consistency proof")
+    found = fields.integer("old"), fields.integer("size")
+    hashes = tuple(_hash(item) for item in fields.items("hashes", limit=MAX_PATH))
+    fields.end()
+    if found != (old, size):
+        raise Malformed(f"asked for a proof from {old} to {size} entries, got one from {found[0]} to {found[1]}")
+    return hashes
+
+
 def encode_address(address: str) -> bytes:
     """Encode the body of a directory look-up."""
     return _encode(address=address)
@@ -288,6 +300,10 @@ def decode_page(body: bytes, *, limit: int) -> FeedPage:
 def _bundle(item: object) -> Bundle:
     fields = Fields({"bundle": item}, "feed item")
     return bundles.decode(fields.octets("bundle", limit=bundles.MAX_BUNDLE))
+
+
+def _hash(item: object) -> bytes:
+    return Fields({"hash": item}, "consistency proof").octets("hash", HASH)
 
 
 def _domain_ca(item: object) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from secmtp_node.agents import jobs, learning, recipient, sender, users
+from secmtp_node.agents import jobs, learning, recipient, sender, users, witnessing
 from secmtp_node.agents.addresses import AddressBook
 from secmtp_node.agents.desk import Desk, Policy
 from secmtp_node.agents.recipient import Arrived
@@ -21,6 +21,7 @@ from secmtp_node.agents.users import Registry
 from secmtp_node.custody.at_rest import MasterKey, make_master_key
 from secmtp_node.custody.passwords import ScramPasswords, make_verifier
 from secmtp_node.custody.vault import KeyVault
+from secmtp_node.custody.witness import load_witness
 from secmtp_node.delivery.maildir import Maildirs
 from secmtp_node.delivery.report import MailReports
 from secmtp_node.ports.services import Envelope, Login, Peer, Rejected, Stored
@@ -241,6 +242,10 @@ class DoubleNode:
         cursor = learning.cursor_of(self.desk, self.ttp.name)
         page = self.ttp.feed(cursor, 0)
         learning.learn_page(self.desk, self.ttp.name, page.bundles, page.cursor)
+
+    def look(self) -> None:
+        """Look at the TTP's ledger once."""
+        witnessing.look(self.desk, self.ttp, load_witness(self.place / "keys", self.domain.name))
 
     def mailbox(self, address: str) -> dict[str, bytes]:
         """Return what is new in a mailbox, by file name."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from shared.api.messages import (
     AbortRequest,
     CompleteRequest,
+    Cosignature,
     Enrolment,
     FeedPage,
     Listing,
@@ -29,6 +30,8 @@ from shared.evidence.refusal import RefusalFile
 from shared.evidence.tokens import KeyState
 from shared.ledger import anchor as anchors
 from shared.ledger.anchor import Batch
+from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
+from shared.ledger.note import VerifierKey
 from tests.doubles.parties import EXPIRES, Exchange, LedgerTTP, Root
 
 FOR_EVER = EXPIRES + 365 * 24 * 3600
@@ -64,6 +67,9 @@ class DoubleTTP:
         self.items: list[Bundle] = []
         self.bindings: dict[str, str] = {}
         self.domains: dict[str, str] = {}
+        self.cosignatures: list[Cosignature] = []
+        self.witnesses: tuple[VerifierKey, ...] = ()
+        self.quorum = 0
         self.asked = 0
         self.looked_up = 0
         self.records = 0
@@ -73,7 +79,8 @@ class DoubleTTP:
         self._up()
         self.records += 1
         epoch = EscrowEpoch(self.epoch, self.ledger.escrow.public, self.open_until)
-        record = TTPRecord(self.name, self.ledger.log, self.ledger.ledger_certificate, (epoch,), 259_200, self.now())
+        ledger, witnesses = self.ledger, (self.witnesses, self.quorum)
+        record = TTPRecord(self.name, ledger.log, ledger.ledger_certificate, (epoch,), 259_200, self.now(), *witnesses)
         return sign_ttp(record, self.ledger.nrd, self.ledger.nrd_chain[0])
 
     def enrol(self, enrolment: Enrolment) -> None:
@@ -164,6 +171,22 @@ class DoubleTTP:
         """Return everything after the cursor, to whoever asks."""
         self._up()
         return FeedPage(tuple(map(self._bent, self.items[cursor:])), len(self.items))
+
+    def checkpoint(self) -> bytes:
+        """Return the newest checkpoint."""
+        self._up()
+        ledger = self.ledger
+        return sign_checkpoint(Checkpoint(ledger.log, ledger.tree.size, ledger.tree.root()), ledger.checkpoint)
+
+    def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Prove that the ledger only grew."""
+        self._up()
+        return self.ledger.tree.consistency(old, size)
+
+    def put_cosignature(self, cosignature: Cosignature) -> None:
+        """Take whatever is brought."""
+        self._up()
+        self.cosignatures.append(cosignature)
 
     def _decide(self, request: CompleteRequest) -> Bundle:
         shown = shown_to_ttp(request.manifest, request.nro, request.nrr, request.escrow)
