@@ -8,13 +8,14 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 
 from shared.ledger import witness
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
 from shared.ledger.policy import Policy, of_quorum
 from shared.ledger.witness import Decision, Signer
-from shared.programs.witness import Keeper, initialise, load, open_keeper
+from shared.programs.witness import Fork, Keeper, initialise, load, open_keeper
 from shared.programs.witness_server import Server, application, configuration
 from tests.doubles.served import PushedClock, Served
 from tests.doubles.witnesses import Cosigner
@@ -71,6 +72,10 @@ class RunningWitness:
         newest = open_keeper(self.directory, load(self.directory)).newest(witness.origin_hash(self.log.name))
         return 0 if newest is None else witness.decode_state(newest).checkpoint.size
 
+    def forks(self) -> list[Fork]:
+        """Return what it kept of forks."""
+        return open_keeper(self.directory, load(self.directory)).forks()
+
     def start(self) -> None:
         """Serve."""
         settings = load(self.directory).model_copy(update={"port": self._port})
@@ -107,8 +112,10 @@ class RunningWitness:
 class WitnessedTTP(Served):
     """A TTP that waits for a quorum of witnesses; each has a clock of its own that `push` moves with the others."""
 
-    def __init__(self, directory: Path, names: tuple[str, ...], terms: tuple[int, int], seconds: float) -> None:
-        super().__init__(directory)
+    def __init__(
+        self, directory: Path, names: tuple[str, ...], terms: tuple[int, int], seconds: float, database: str = ""
+    ) -> None:
+        super().__init__(directory, database)
         settings = load_ttp(self.directory)
         keys = load_keys(self.directory, settings.name, settings.log, self.clock.now())
         self.log = verifier_key(settings.log, KeyType.LOG, keys.checkpoint.public_key())
@@ -130,6 +137,12 @@ class WitnessedTTP(Served):
         for one in self.witnesses:
             one.clock.time += seconds
 
+    def second(self) -> WitnessedTTP:
+        """Serve the same TTP by another process, as far as the database can tell."""
+        other = copy(self)
+        other.start()
+        return other
+
 
 @contextmanager
 def witnessed(
@@ -138,10 +151,11 @@ def witnessed(
     quorum: int = 2,
     faulty: int = 0,
     seconds: float = 5.0,
+    database: str = "",
 ) -> Iterator[WitnessedTTP]:
     """Serve a TTP and its witnesses."""
     with ExitStack() as stack:
-        world = WitnessedTTP(directory, names or ("w1.test", "w2.test", "w3.test"), (quorum, faulty), seconds)
+        world = WitnessedTTP(directory, names or ("w1.test", "w2.test", "w3.test"), (quorum, faulty), seconds, database)
         for one in world.witnesses:
             stack.callback(one.stop)
         world.start()

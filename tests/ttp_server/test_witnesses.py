@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from shared.evidence.receipt import verify_bundle
 from shared.evidence.records import verify_ttp
 from shared.ledger import note
 from shared.ledger.witness import Signer
+from tests.doubles.postgres import Server
 from tests.doubles.served import NodeClient
 from tests.doubles.witness_servers import WitnessedTTP, witnessed
 from tests.doubles.witnesses import Cosigner
@@ -189,6 +191,27 @@ class TestClock:
             bob = node(world)
             for number in range(2):
                 assert bob.complete(world.exchange(b"letter %d" % number)).status_code == 200
+
+
+class TestSeveralProcesses:
+    def test_two_on_one_database(self, tmp_path: Path, postgres: Server) -> None:
+        """Two processes that race to have one ledger cosigned answer all, each under a quorum, on one history."""
+        database = postgres.create()
+        with witnessed(tmp_path, database=database, seconds=10) as world:
+            other = world.second()
+            clients = [node(world), NodeClient(other, "a.example")]
+            assert clients[1].enrol(world.parties.a).status_code == 201
+            exchanges = [world.exchange(b"letter %d" % number) for number in range(24)]
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(lambda n: clients[n % 2].complete(exchanges[n]), range(24)))
+            assert [answer.text for answer in answers if answer.status_code != 200] == []
+            for answer in answers:
+                verify_bundle(bundles.decode(answer.content), world.trust, world.policy)
+            with world.ttp.desk.store.reading() as stored:
+                assert stored.size() == 24
+            assert [fork for one in world.witnesses for fork in one.forks()] == []
+            other.stop()
+        postgres.drop(database)
 
 
 class TestStart:

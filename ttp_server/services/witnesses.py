@@ -25,6 +25,7 @@ from ttp_server.ports import Clock, Overtaken, Store, WitnessClient
 from ttp_server.services.ledger import merged
 
 MAX_CLOCK = 60
+TRIES = 8
 Prove = Callable[[int], tuple[bytes, ...]]
 Parties = Collection[Sequence[str]]
 T = TypeVar("T")
@@ -264,22 +265,12 @@ class Quorum:
 
     def _newest(self, at: WitnessAt) -> int:
         """Return the size of the newest checkpoint that a witness cosigned."""
-        reply = self._client.add_checkpoint(at.url, AddCheckpoint(0, (), self._empty).encode())
-        if reply.status == 200:
-            return self._note_size(at, 0)
-        if reply.status == 409:
-            return self._note_size(at, witness.decode_size(reply.body))
-        raise Unavailable(f"it answered {reply.status}: {reply.text}")
-
-    def _note_size(self, at: WitnessAt, size: int) -> int:
-        """Remember how far a witness is. One that is behind its own cosignatures lost its state (T6)."""
         known = self._known_size(at)
-        if known > size:
-            raise Unavailable(
-                f"it says that it cosigned {size} entries, its signature over {known} is here: it lost its state and "
-                "needs a new key"
-            )
-        self._sizes[at.key] = size
+        reply = self._client.add_checkpoint(at.url, AddCheckpoint(0, (), self._empty).encode())
+        if reply.status not in {200, 409}:
+            raise Unavailable(f"it answered {reply.status}: {reply.text}")
+        size = 0 if reply.status == 200 else witness.decode_size(reply.body)
+        self._sizes[at.key] = _believed(size, known)
         return size
 
     def _known_size(self, at: WitnessAt) -> int:
@@ -290,18 +281,20 @@ class Quorum:
         return newest[0] if newest is not None and own else 0
 
     def _cosignature(self, at: WitnessAt, submission: _Submission) -> _Cosignature:
-        """Get one witness's cosignature; when it knows another old size than we thought, once more with that (T2).
+        """Get one witness's cosignature; after a 409 again, with the size that it answered (T2).
 
         The first guess is never below a size that it cosigned: one that lost its state then says so, and isn't
-        taught anew.
+        taught anew. Other processes may show it more meanwhile, so its size may grow from answer to answer.
         """
-        old = min(self._sizes.get(at.key) or self._known_size(at), submission.size)
-        reply = self._client.add_checkpoint(at.url, _body(old, submission))
-        if reply.status == 409:
-            old = self._note_size(at, witness.decode_size(reply.body))
+        known = self._known_size(at)
+        old = min(max(known, self._sizes.get(at.key, 0)), submission.size)
+        for _again in range(TRIES):
+            reply = self._client.add_checkpoint(at.url, _body(old, submission))
+            if reply.status != 409:
+                break
+            old = self._sizes[at.key] = _believed(witness.decode_size(reply.body), known)
             if old > submission.size:
                 raise Overtaken(old)
-            reply = self._client.add_checkpoint(at.url, _body(old, submission))
         if reply.status != 200:
             raise Unavailable(f"it answered {reply.status}: {reply.text}")
         found = witness.find_cosignature(submission.note, reply.body, at.key)
@@ -343,6 +336,16 @@ def _guarded(ask: Callable[[WitnessAt], T], at: WitnessAt) -> T | SecMTPError:
         return error
     except Exception as error:  # noqa: BLE001  (whatever a stranger's answer leads to is that witness's failure)
         return Unavailable(f"{type(error).__name__} when it was asked")
+
+
+def _believed(size: int, known: int) -> int:
+    """Return the size that a witness says it cosigned, unless it forgot one that was known before it was asked (T6)."""
+    if known > size:
+        raise Unavailable(
+            f"it says that it cosigned {size} entries, its signature over {known} is here: it lost its state and "
+            "needs a new key"
+        )
+    return size
 
 
 def _body(old: int, submission: _Submission) -> bytes:
