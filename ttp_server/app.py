@@ -182,6 +182,9 @@ def _application(parts: _Parts) -> Starlette:
     size.set_function(lambda: parts.desk.ledger.size)
     offset = Gauge("secmtp_ttp_clock_offset_seconds", "Our clock before the witnesses'", registry=registry)
     offset.set_function(parts.witnesses.offset)
+    failures = Gauge("secmtp_ttp_witness_failures", "Times a witness didn't help", ("witness",), registry=registry)
+    for key in parts.witnesses.keys:
+        failures.labels(key.name).set_function(partial(parts.witnesses.failures.__getitem__, key.name))
     desk = parts.desk
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(

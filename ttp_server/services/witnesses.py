@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeVar
 
 from shared.errors import ConfigurationError, EvidenceFault, Malformed, SecMTPError, Unavailable
@@ -35,6 +36,7 @@ class NoWitnesses:
     """The embedded default: nobody is waited for, and evidence says "not witnessed" from the start."""
 
     keys: tuple[VerifierKey, ...] = ()
+    failures: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, store: Store) -> None:
         self._store = store
