@@ -37,7 +37,7 @@ class Event(StrEnum):
     ASKED = "the sender asks for the NRR"
     ACCEPTED = "the recipient signs the NRR"
     REFUSED = "the recipient refuses"
-    KEY = "s_T from the sender"
+    KEY = "s_T from the sender, for the stored NRR"
     DUE = "time to trade"
     NOTICE = "a key of the exchange is under notice"
     NRD = "NRD with s_T"

@@ -27,6 +27,13 @@ def receiving(core: Core, now: int, view: int, *, noticed: bool = False) -> send
     return sender.Event.NRR if fresh and in_time else sender.Event.NRR_LATE
 
 
+def may_send(state: sender.State, core: Core, now: int) -> bool:
+    """Return whether s_T may leave at `now`, asked right before: the state may have moved on (offline.md S5)."""
+    if state in {sender.State.ACKED, sender.State.RECEIPTED}:
+        return True
+    return state is sender.State.RELEASED and core.direct_until is not None and now < core.direct_until
+
+
 def without_nrr(core: Core, now: int) -> sender.Event | None:
     """Return the event that "the peer has no NRR, or doesn't answer" is at `now`; None while it may still come."""
     late = core.direct_until is None or now >= core.direct_until

@@ -80,3 +80,14 @@ class TestRecipient:
         }
         due = timers.recipient_due(state, CORE, NOW, in_session=False)
         assert (due is None) == (state in closed)
+
+
+class TestMaySend:
+    """timers.may_send."""
+
+    @pytest.mark.parametrize("state", list(sender.State))
+    def test_states(self, state: sender.State) -> None:
+        """The share leaves from RELEASED before direct_until, and at any time from who holds completion."""
+        held = {sender.State.ACKED, sender.State.RECEIPTED}
+        assert timers.may_send(state, CORE, DIRECT - 1) == (state in held | {sender.State.RELEASED})
+        assert timers.may_send(state, CORE, DIRECT) == (state in held)
