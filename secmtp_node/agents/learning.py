@@ -53,8 +53,11 @@ def learn(desk: Desk, bundle: Bundle, exchange: bytes) -> Evidence:
     """Verify the bundle that was asked for and commit what follows. Raises EvidenceFault; then nothing changed."""
     require(bundle.manifest.exchange == exchange, "answer.exchange", "the TTP answered about another exchange")
     evidence = verified(desk, bundle)
+    short = witnessing.below_quorum(desk, bundle)
     with desk.store.transaction() as unit:
         _apply(desk, unit, evidence)
+        if short is not None:
+            unit.evidence.alarm(short)
     return evidence
 
 
@@ -68,6 +71,7 @@ def learn_page(desk: Desk, ttp: str, items: tuple[Bundle, ...], cursor: int) -> 
     for bundle in items:
         try:
             checked.append(verified(desk, bundle))
+            faults += filter(None, [witnessing.below_quorum(desk, bundle)])
         except SecMTPError as error:
             data = bundles.encode(bundle)
             faults.append(Alarm("bad bundle in the feed", bundle.manifest.exchange, error.message, data, desk.now()))
@@ -78,9 +82,7 @@ def learn_page(desk: Desk, ttp: str, items: tuple[Bundle, ...], cursor: int) -> 
             unit.evidence.alarm(alarm)
         unit.directory.set_value(CURSOR + ttp, str(cursor))
     for alarm in faults:
-        desk.tell(
-            "bad bundle in the feed", exchange=alarm.exchange.hex() if alarm.exchange else "", reason=alarm.reason
-        )
+        desk.tell(alarm.kind, exchange=alarm.exchange.hex() if alarm.exchange else "", reason=alarm.reason)
 
 
 def cursor_of(desk: Desk, ttp: str) -> int:

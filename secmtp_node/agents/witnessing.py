@@ -18,6 +18,7 @@ from secmtp_node.ports.values import Alarm, SeenCheckpoint, ShownCheckpoint
 from shared.api.messages import Cosignature
 from shared.encoding.address import domain_of
 from shared.errors import EvidenceFault, Forbidden, NotFound, PeerFault, Unavailable
+from shared.evidence import bundle as bundles
 from shared.evidence.bundle import Bundle
 from shared.evidence.records import TTPRecord, VerifiedTTP
 from shared.ledger import note as notes
@@ -26,7 +27,7 @@ from shared.ledger import proof as proofs
 from shared.ledger import witness
 from shared.ledger.checkpoint import Fork, VerifiedCheckpoint, check_extension, open_checkpoint
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
-from shared.ledger.witness import AddCheckpoint, Cosigned, Signer
+from shared.ledger.witness import AddCheckpoint, Cosigned, Refused, Signer
 
 FORK, INCONSISTENT, ROLLBACK = "fork of the ledger", "ledger that doesn't continue", "rollback of the ledger"
 CHECKS = 50
@@ -101,6 +102,26 @@ def show(unit: Unit, bundle: Bundle, now: int) -> None:
     unit.checkpoints.show(ShownCheckpoint(state.checkpoint.origin, state.checkpoint.size, octets, now))
 
 
+def below_quorum(desk: Desk, bundle: Bundle) -> Alarm | None:
+    """Return an alarm for a verified bundle with fewer witnesses than its TTP promised, if this node wants any (N8)."""
+    core = bundle.manifest.core
+    if not desk.policy.quorum or core.ttp.name not in desk.ttps:
+        return None
+    record = desk.book.record_of(desk.ttps[core.ttp.name]).record
+    policy = policies.of_quorum(record.witnesses, record.quorum)
+    note = notes.parse(proofs.decode(bundle.proof).checkpoint)
+    try:
+        signed = notes.verify(note, policy.keys).signatures if policy.keys else ()
+    except EvidenceFault:
+        signed = ()
+    parties = {domain_of(core.sender.address), domain_of(core.recipient.address)}
+    witnessing = policies.evaluate(policy, signed, parties)
+    if witnessing.met:
+        return None
+    reason = f"the TTP promised a quorum of {record.quorum}; witnessed: {witnessing}"
+    return Alarm("evidence below the quorum", bundle.manifest.exchange, reason, bundles.encode(bundle), desk.now())
+
+
 def look(desk: Desk, ttp: TTP, signer: Signer) -> None:
     """Look at the log once: take a newer checkpoint, check what bundles showed, bring the cosignature.
 
@@ -144,7 +165,8 @@ def _advance(watch: Watch, seen: SeenCheckpoint | None, newest: VerifiedCheckpoi
     request = AddCheckpoint(0 if seen is None else seen.size, path, newest.signed)
     decision = witness.decide(state, request, [watch.log], watch.signer, watch.desk.now())
     if not isinstance(decision.answer, Cosigned) or decision.state is None:
-        raise Unavailable("the TTP's checkpoint isn't one to cosign")
+        reason = decision.answer.reason if isinstance(decision.answer, Refused) else "another look was faster"
+        raise Unavailable(f"nothing is cosigned: {reason}")
     return watch.remember(seen, watch.found(newest, decision.state.note, brought=False))
 
 

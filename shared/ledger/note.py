@@ -208,6 +208,11 @@ def _cosigned(text: str, time: int) -> bytes:
     return _octets(f"cosignature/v1\ntime {time}\n{text}")
 
 
+def time_of(line: Signature) -> int:
+    """Return the time that a line of type 04 states, 0 for one that is too short to have one. It isn't checked."""
+    return int.from_bytes(line.octets[:_TIME], "big") if len(line.octets) == _TIME + _SIGNATURE else 0
+
+
 def parse_line(text: str) -> Signature:
     """Parse one signature line with its line end, as `Signature.encode` gives it. Raises Malformed."""
     if not text.endswith("\n") or len(text) > MAX_NOTE:

@@ -77,7 +77,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """400, 403, 404 or 422, and why."""
+    """400, 403, 404, 422 or 503, and why."""
 
     status: int
     reason: str
@@ -135,6 +135,9 @@ def decide(
         return Decision(state, Refused(400, error.message))
     fork = _fork(state, checkpoint, request.checkpoint)
     refusal = _refusal(state, checkpoint, request)
+    if refusal is None and state is not None and now < _last_time(state, signer):
+        # Its cosignatures say which tree was the largest at a time: they must not contradict each other.
+        refusal = Refused(503, "this witness's clock is before its last cosignature")
     if refusal is not None:
         return Decision(state, refusal, fork)
     line = note.cosign(parsed.text, signer.name, signer.key, max(now, 1))
@@ -177,6 +180,13 @@ def find_cosignature(octets: bytes, body: bytes, key: VerifierKey) -> tuple[Sign
     own = tuple(line for line in lines if (line.name, line.key_id) == (key.name, key.key_id))[:1]
     verified = note.verify(Note(note.parse(octets).text, own), {key}, step="witness.cosignature")
     return own[0], verified.signatures[0]
+
+
+def _last_time(state: Witnessed, signer: Signer) -> int:
+    """Return the time of the witness's own cosignature, 0 if there is none."""
+    own = signer.name, signer.verifier.key_id
+    lines = (line for line in note.parse(state.note).signatures if (line.name, line.key_id) == own)
+    return max((note.time_of(line) for line in lines), default=0)
 
 
 def _refusal(state: Witnessed | None, checkpoint: Checkpoint, request: AddCheckpoint) -> Refused | Stale | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from secmtp_node.agents.overview import overview
 from secmtp_node.custody.witness import load_witness, new_witness
 from secmtp_node.ports.values import Alarm, SeenCheckpoint, Task
 from shared.errors import Conflict, Forbidden, NotFound, SecMTPError, Unavailable
+from shared.evidence.bundle import Bundle
 from shared.exchange.recipient import State as RecipientState
 from shared.exchange.sender import State as SenderState
 from shared.ledger import note
@@ -23,7 +25,7 @@ from tests.doubles.crafted import ALICE, BOB
 from tests.doubles.nodes import DoubleNode, TwoNodes
 from tests.doubles.parties import LETTER
 from tests.doubles.tree import Tree
-from tests.doubles.witnesses import Cosigner
+from tests.doubles.witnesses import Cosigner, cosigned
 
 TTP = "ttp.example"
 
@@ -325,6 +327,10 @@ class TestStopped:
         assert world.b.incoming(exchange) is None
 
 
+def _cosigned_by(names: tuple[str, ...], bundle: Bundle) -> Bundle:
+    return cosigned(bundle, *names)
+
+
 class TestQuorum:
     def witnesses(self, world: TwoNodes, quorum: int, *names: str) -> None:
         """Let the TTP say whom it waits for, and node a want two."""
@@ -343,6 +349,16 @@ class TestQuorum:
         with pytest.raises(Forbidden, match=r"wants 2 witnesses of the ledger, ttp\.example waits for 1"):
             send(world)
         assert world.a.exchanges() == []
+
+    def test_a_promise_that_is_not_kept(self, world: TwoNodes) -> None:
+        """Evidence with fewer witnesses than the record promised is taken with an alarm, enough without one."""
+        self.witnesses(world, 2, "w1.test", "w2.test", "w3.test")
+        for names, alarms in ((("w1.test", "w3.test"), 0), (("w1.test",), 1)):
+            world.ttp.faults.bend = partial(_cosigned_by, names)
+            exchange = send(world, f"Subject: {names}\r\n\r\nLetter.\r\n".encode())
+            world.settle(3)
+            assert world.a.outgoing(exchange).state is SenderState.RECEIPTED
+            assert world.a.alarms() == ["evidence below the quorum"] * alarms
 
     def test_a_partys_own(self, world: TwoNodes) -> None:
         """The recipient's own witness doesn't count."""

@@ -209,6 +209,16 @@ class TestDecide:
         verified = note.verify(note.parse(decision.state.note), {SIGNER.verifier})
         assert verified.signatures[0].time == 1
 
+    def test_clock_set_back(self) -> None:
+        """A witness whose clock is before its last cosignature signs nothing: its statements would contradict."""
+        state = after(5)
+        early = witness.decide(state, extension(5, 8), [LOG], SIGNER, NOW - 1)
+        assert isinstance(early.answer, Refused)
+        assert (early.answer.status, early.state) == (503, state)
+        other = Signer("w.example/another", SIGNER.key)
+        assert isinstance(witness.decide(state, extension(5, 8), [LOG], other, NOW - 1).answer, Cosigned)
+        assert refusal(state, replace(extension(5, 8), path=())) == 422
+
     def test_two_keys_of_one_log(self) -> None:
         """A log may have several keys; any of them is enough."""
         second = Ed25519PrivateKey.from_private_bytes(b"2" * 32)
