@@ -137,9 +137,12 @@ class WitnessedTTP(Served):
         for one in self.witnesses:
             one.clock.time += seconds
 
-    def second(self) -> WitnessedTTP:
-        """Serve the same TTP by another process, as far as the database can tell."""
+    def second(self, directory: Path | None = None) -> WitnessedTTP:
+        """Serve the same TTP by another process on the same database, or from a copy of its directory."""
         other = copy(self)
+        if directory is not None:
+            shutil.copytree(self.directory, directory)
+            other.directory = directory
         other.start()
         return other
 

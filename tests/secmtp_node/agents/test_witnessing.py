@@ -22,7 +22,7 @@ from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
 from shared.ledger.merkle import leaf_hash
 from shared.ledger.note import Note
 from tests.doubles.crafted import ALICE, BOB
-from tests.doubles.nodes import DoubleNode, TwoNodes
+from tests.doubles.nodes import DoubleNode, TwoNodes, dying
 from tests.doubles.parties import LETTER
 from tests.doubles.tree import Tree
 from tests.doubles.witnesses import Cosigner, cosigned
@@ -89,6 +89,24 @@ class TestLook:
         node.look()
         assert seen(node) == replace(stored, brought=True)
         assert world.ttp.cosignatures[0].line.encode() in stored.note.decode()
+
+    @pytest.mark.parametrize("after", [False, True])
+    def test_killed_at_any_commit(self, world: TwoNodes, after: bool) -> None:
+        """A node that dies at any commit of a look goes on from what is durable; no size is cosigned with two roots."""
+        size, at, died = 3, 0, True
+        while died:
+            at += 1
+            for grown in (size, size + 2):
+                showing(world, range(grown))
+                died = dying(world.b, world.b.look, at, after=after)
+            size += 2
+            world.b.look()
+            assert seen(world.b).size == size
+            assert seen(world.b).brought
+        assert at > 3
+        brought = {(one.size, one.line) for one in world.ttp.cosignatures}
+        assert len(brought) == len({one.size for one in world.ttp.cosignatures})
+        assert world.b.alarms() == []
 
     @pytest.mark.parametrize("error", [Conflict("another key"), Forbidden("not yours")])
     def test_not_taken(self, world: TwoNodes, error: SecMTPError) -> None:

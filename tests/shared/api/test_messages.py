@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.api import messages
-from shared.api.messages import CompleteRequest, Enrolment, FeedPage, Listing, StatusRequest
+from shared.api.messages import CompleteRequest, Cosignature, Enrolment, FeedPage, Listing, StatusRequest
+from shared.encoding import base64url
 from shared.errors import Malformed
-from tests.doubles.parties import parties
+from shared.ledger import note
+from tests.doubles.parties import NOW, parties
+from tests.doubles.witnesses import Cosigner
 
 
 @cache
@@ -34,6 +37,40 @@ def page() -> FeedPage:
 def decode_page(body: bytes) -> FeedPage:
     """Decode a page of at most two."""
     return messages.decode_page(body, limit=2)
+
+
+class TestLedger:
+    """Cosignatures and consistency proofs."""
+
+    def test_cosignature(self) -> None:
+        """A cosignature is read as it was written; another form of key, size or line is refused."""
+        key = Cosigner("b.example/witness").verifier
+        line = note.cosign("text\n", key.name, Cosigner(key.name).key, NOW)
+        body = messages.encode_cosignature(Cosignature(key, 5, line))
+        assert messages.decode_cosignature(body) == Cosignature(key, 5, line)
+        good = json.loads(body)
+        for changed in (
+            {"key": good["key"][:-1]},
+            {"size": "5"},
+            {"line": good["line"][:-1]},
+            {"line": good["line"] * 2},
+            {"line": "x" * 600},
+            {"more": 1},
+        ):
+            with pytest.raises(Malformed):
+                messages.decode_cosignature(json.dumps({**good, **changed}).encode())
+
+    def test_consistency(self) -> None:
+        """A consistency proof is read for the sizes that were asked for, and for no others."""
+        hashes = [base64url.encode(bytes([number]) * 32) for number in range(3)]
+        body = json.dumps({"v": 1, "old": 3, "size": 7, "hashes": hashes}).encode()
+        assert messages.decode_consistency(body, 3, 7) == tuple(bytes([number]) * 32 for number in range(3))
+        for old, size in ((3, 8), (2, 7)):
+            with pytest.raises(Malformed, match="asked for a proof"):
+                messages.decode_consistency(body, old, size)
+        for bad in (hashes[:1] * 65, ["AAAA"], "x"):
+            with pytest.raises(Malformed):
+                messages.decode_consistency(json.dumps({"v": 1, "old": 3, "size": 7, "hashes": bad}).encode(), 3, 7)
 
 
 def decode_record(body: bytes) -> str:

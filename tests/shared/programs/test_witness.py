@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -224,3 +226,33 @@ class TestServed:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(20)
         assert reopened(tmp_path / "w").add_checkpoint(request(0, 20), NOW).answer == Stale(10)
+
+    def test_over_https(self, tmp_path: Path) -> None:
+        """With a certificate in its settings it speaks HTTPS only."""
+        made(tmp_path / "w")
+        names = ["-subj", "/CN=w", "-addext", "subjectAltName=IP:127.0.0.1"]
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(tmp_path / "key.pem")]
+        request_one = [
+            shutil.which("openssl") or "openssl",
+            "req",
+            "-x509",
+            *key,
+            *names,
+            "-out",
+            str(tmp_path / "tls.pem"),
+        ]
+        subprocess.run(request_one, check=True, timeout=60)
+        text = (tmp_path / "w" / program.FILE).read_text()
+        text = text.replace('certificate = ""', f'certificate = "{tmp_path / "tls.pem"}"')
+        text = text.replace('private_key = ""', f'private_key = "{tmp_path / "key.pem"}"')
+        (tmp_path / "w" / program.FILE).write_text(text)
+        serve = [sys.executable, "-m", "shared.cli", "ledger", "witness", "serve", "--dir", str(tmp_path / "w")]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            port = json.loads(process.stdout.readline())["port"]
+            context = ssl.create_default_context(cafile=str(tmp_path / "tls.pem"))
+            url = f"https://127.0.0.1:{port}/add-checkpoint"
+            assert httpx.post(url, content=request(0, 10), verify=context).status_code == 200
+            with pytest.raises(httpx.HTTPError):
+                httpx.post(url.replace("https", "http"), content=request(10, 20))
+            process.kill()
