@@ -31,6 +31,7 @@ def no_state(world: Served, exchange: Exchange) -> None:
     assert world.ttp.desk.stored(exchange.manifest.exchange) is None
 
 
+@pytest.mark.both_databases
 class TestAbort:
     def test_ends_an_open_exchange(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """An open exchange ends as ABORTED; both parties get the token with the sender's own statement, and no NRR."""

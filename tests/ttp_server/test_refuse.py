@@ -21,6 +21,7 @@ def exchange(world: Served) -> Exchange:
     return world.exchange(b"letter", mode="offline", direct_until=DIRECT)
 
 
+@pytest.mark.both_databases
 def test_is_recorded_and_anchored(world: Served, a: NodeClient, b: NodeClient, exchange: Exchange) -> None:
     """A refusal is answered with a file that proves it offline; both parties get it by `status`; nothing has ended."""
     answer = b.refuse(exchange)
@@ -41,6 +42,7 @@ def test_a_later_receipt_still_completes(world: Served, a: NodeClient, b: NodeCl
         verify_bundle(bundles.decode(answer.content), world.trust)
 
 
+@pytest.mark.both_databases
 def test_the_first_one_stands(world: Served, b: NodeClient, exchange: Exchange) -> None:
     """A second refusal, even another one, is answered with the first, also after a restart."""
     first = refusals.decode(b.refuse(exchange).content)
