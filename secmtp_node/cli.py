@@ -170,6 +170,15 @@ def resume(directory: Directory) -> None:
     engine.dispose()
 
 
+@app.command()
+def vkey(directory: Directory) -> None:
+    """Print the key with which this node cosigns its TTP's ledger (C2SP vkey), for policies."""
+    from secmtp_node.custody.witness import load_witness  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+
+    typer.echo(load_witness(directory / "keys", load(directory).domains[0]).verifier.encode())
+
+
 @app.command("new-witness-key")
 def new_witness_key(directory: Directory) -> None:
     """Make a new witness key: after a restore from a backup, before the node runs again (witness.md N3)."""

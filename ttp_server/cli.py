@@ -63,6 +63,19 @@ def serve(directory: Directory) -> None:
 
 
 @app.command()
+def vkey(directory: Directory) -> None:
+    """Print the ledger's verifier key (C2SP vkey), for witnesses, mirrors and policies."""
+    from shared.crypto.certificates import Purpose  # noqa: PLC0415
+    from shared.ledger.note import KeyType, verifier_key  # noqa: PLC0415
+    from ttp_server.custody.keys import load_signing  # noqa: PLC0415
+    from ttp_server.settings import load  # noqa: PLC0415
+
+    log = load(directory).log
+    public = load_signing(directory, Purpose.LEDGER).public_key()
+    typer.echo(verifier_key(log, KeyType.LOG, public).encode())
+
+
+@app.command()
 def epochs(directory: Directory) -> None:
     """List the escrow epochs."""
     from ttp_server.app import database_url  # noqa: PLC0415

@@ -11,16 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.commands.demo_mail import take_bundle
 from shared.commands.demo_processes import Program, wait_for
 from shared.commands.demo_world import RECIPIENT, SENDER, World
-from shared.crypto.certificates import Purpose
-from shared.crypto.requests import decode_certificates
 from shared.ledger import note
-from shared.ledger.note import KeyType, verifier_key
 from tests.doubles.restartable import Restartable
 
 pytestmark = pytest.mark.timeout(300)
@@ -47,13 +42,9 @@ class WitnessedWorld(World):
 
     def _make_ttp(self, now: int) -> None:
         super()._make_ttp(now)
-        certificates = decode_certificates((self.place / "ttp" / "certificates.json").read_bytes())
-        public = x509.load_der_x509_certificate(certificates.leaves[Purpose.LEDGER]).public_key()
-        assert isinstance(public, Ed25519PublicKey)
-        log = verifier_key(LOG, KeyType.LOG, public).encode()
+        log = command("ttp", "vkey", "--dir", str(self.place / "ttp"))[1].strip()
         arguments = ["--dir", str(self.place / "witness"), "--name", "witness.test", "--log", log]
-        command = [sys.executable, "-m", "shared.cli", "ledger", "witness", "init", *arguments]
-        self.vkey = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        self.vkey = command("ledger", "witness", "init", *arguments)[1].strip()
         self.start_witness()
         settings = self.place / "ttp" / "ttp.toml"
         more = f'witness_seconds = 1\n[[witnesses]]\nvkey = "{self.vkey}"\nurl = "http://127.0.0.1:{self.port}"\n'

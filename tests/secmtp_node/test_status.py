@@ -64,6 +64,8 @@ def test_status(directory: Path) -> None:
 def test_new_witness_key(directory: Path) -> None:
     """The key of `init` is there for its owner only; a new one has a new name and is printed as a vkey."""
     assert (directory / "keys" / "witness.pem").stat().st_mode & 0o777 == 0o600
+    assert decode_vkey(run(directory, "vkey")[1].strip()).name == "b.example/witness"
     code, out = run(directory, "new-witness-key")
     key = decode_vkey(out.strip())
     assert (code, key.name, key.type) == (0, "b.example/witness/2", KeyType.COSIGNATURE)
+    assert run(directory, "vkey")[1] == out

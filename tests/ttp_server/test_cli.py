@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from shared.crypto.keys import HPKE_KINDS
 from shared.errors import ConfigurationError, Malformed
+from shared.ledger.note import KeyType, decode_vkey
 from ttp_server.cli import app
 
 
@@ -39,6 +40,12 @@ def test_token(place: Path) -> None:
     assert {len(token.strip()) for token in made} == {43}
 
 
+def test_vkey(place: Path) -> None:
+    """The ledger's vkey is printed alone on its line, also before the CA has certified anything."""
+    key = decode_vkey(run("vkey", "--dir", place).output.strip())
+    assert (key.name, key.type) == ("ttp.example/ledger", KeyType.LOG)
+
+
 @pytest.mark.parametrize("domain", ["", "a b.example", "alice@a.example", "a.example/../b"])
 def test_token_for_no_domain(place: Path, domain: str) -> None:
     """A token for what isn't a mail domain is refused: it would never enrol anybody."""
@@ -46,7 +53,7 @@ def test_token_for_no_domain(place: Path, domain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["epochs"], ["token", "--domain", "a.example"], ["serve"]], ids=lambda command: command[0]
+    "command", [["epochs"], ["vkey"], ["token", "--domain", "a.example"], ["serve"]], ids=lambda command: command[0]
 )
 def test_before_init(tmp_path: Path, command: list[str]) -> None:
     """Before a directory is made every command says which one makes it."""

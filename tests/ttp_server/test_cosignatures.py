@@ -74,7 +74,14 @@ class TestTake:
     def test_names(self, world: Served, bob: NodeClient) -> None:
         """A node cosigns as its own domains' witness only, under a name of the form that is specified."""
         assert bring(bob, cosignature(world, "a.example/witness")).status_code == 403
-        for name in ("b.example", "b.example/w", "b.example/witness/x", "b.example/witness/", "b.example/witness/1/2"):
+        for name in (
+            "b.example",
+            "b.example/w",
+            "b.example/witness/x",
+            "b.example/witness/",
+            "b.example/witness/1/2",
+            "b.example/witness/\u0663",
+        ):
             assert bring(bob, cosignature(world, name)).status_code == 400, name
         assert bring(bob, cosignature(world, "b.example/witness/2")).status_code == 201
 
@@ -84,6 +91,17 @@ class TestTake:
         world.restart()
         assert bring(bob, cosignature(world, signer="another key")).status_code == 409
         assert bring(bob, cosignature(world, "b.example/witness/2", signer="another key")).status_code == 201
+
+    def test_an_organisation_is_shown_once(self, world: Served, bob: NodeClient) -> None:
+        """A node that brings many under many names takes no other's place: one of them is shown."""
+        for number in range(2, 36):
+            name = f"b.example/witness/{number}"
+            assert bring(bob, cosignature(world, name, name)).status_code == 201
+        alice = NodeClient(world, "z.example")
+        with world.ttp.desk.store.writing() as transaction:
+            transaction.put_node(Node(key_id(alice.key.public_key()), ("z.example",)))
+        assert bring(alice, cosignature(world, "z.example/witness", "z")).status_code == 201
+        assert [name.partition("/")[0] for name in published(world)] == ["ttp.example", "b.example", "z.example"]
 
     def test_false_ones(self, world: Served, bob: NodeClient) -> None:
         """A signature that isn't over this checkpoint, by this key or of this time is refused, and nothing is shown."""

@@ -80,9 +80,7 @@ def load_keys(directory: Path, name: str, log: str, at: int) -> Keys:
             f"the settings name the TTP {name!r} and its ledger {log!r}, the certificates are for "
             f"{', '.join(certified[Purpose.NRD].names)} and {certified[Purpose.LEDGER].origin}"
         )
-    nrd, checkpoint = _load(directory, Purpose.NRD), _load(directory, Purpose.LEDGER)
-    if not isinstance(nrd, Ed25519PrivateKey) or not isinstance(checkpoint, Ed25519PrivateKey):
-        raise ConfigurationError("the NRD key and the checkpoint key must be Ed25519")
+    nrd, checkpoint = load_signing(directory, Purpose.NRD), load_signing(directory, Purpose.LEDGER)
     identity = Identity(
         name=name,
         log=log,
@@ -92,6 +90,14 @@ def load_keys(directory: Path, name: str, log: str, at: int) -> Keys:
         ledger_certificate=certificates.leaves[Purpose.LEDGER],
     )
     return Keys(identity, root, nrd, checkpoint, certificates.leaves[Purpose.TTP])
+
+
+def load_signing(directory: Path, purpose: Purpose) -> Ed25519PrivateKey:
+    """Return an Ed25519 key of the directory, certified or not."""
+    key = _load(directory, purpose)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError(f"the key for {purpose.value} must be Ed25519")
+    return key
 
 
 def _load(directory: Path, purpose: Purpose) -> SigningKey:

@@ -5,6 +5,7 @@ They are verified, stored, and shown beside the log's own signature. Nobody wait
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from shared.api.messages import Cosignature
@@ -16,6 +17,7 @@ from ttp_server.services.ledger import Ledger
 
 SKEW = 300
 PLACE = "witness"
+_PLACE = re.compile(f"{PLACE}(?:/[1-9][0-9]{{0,8}})?")
 
 
 def take(store: Store, ledger: Ledger, clock: Clock, brought: Cosignature, node: Node) -> None:
@@ -40,8 +42,7 @@ def take(store: Store, ledger: Ledger, clock: Clock, brought: Cosignature, node:
 
 def _check_name(key: VerifierKey, domains: Sequence[str]) -> None:
     domain, _, place = key.name.partition("/")
-    fits = place == PLACE or (place.startswith(f"{PLACE}/") and place.removeprefix(f"{PLACE}/").isdecimal())
-    if key.type is not KeyType.COSIGNATURE or not fits or len(key.name) > notes.MAX_NAME:
+    if key.type is not KeyType.COSIGNATURE or not _PLACE.fullmatch(place):
         raise Malformed(f"{key.name!r} isn't <domain>/{PLACE} or <domain>/{PLACE}/<number> with a key of type 04")
     if domain not in domains:
         raise Forbidden(f"this node doesn't answer for {domain}")

@@ -19,6 +19,7 @@ from shared.ledger import tiles
 from shared.ledger.checkpoint import Checkpoint
 from shared.ledger.merkle import HASH, leaf_hash
 from shared.ledger.note import Note
+from shared.ledger.policy import organisation
 from shared.ledger.proof import Proof
 from shared.ledger.tiles import ENTRIES, Edge, TileReader
 from ttp_server.ports import Reading, Store, StoredEntry
@@ -170,11 +171,19 @@ class Ledger:
 
 
 def merged(stored: Reading, size: int, note: bytes) -> bytes:
-    """Put the stored cosignatures under what has signed a checkpoint, as many as a note may hold."""
+    """Put the stored cosignatures under what has signed a checkpoint, as many as a note may hold.
+
+    What stands there comes first: the log's own, and those of the quorum that was waited for. An organisation
+    comes once: it counts once, and could otherwise take the places of all others.
+    """
     parsed = notes.parse(note)
-    lines = map(notes.parse_line, stored.cosignatures(size))
-    # What stands there comes first: the log's own, and those of the quorum that was waited for.
-    return Note(parsed.text, tuple(dict.fromkeys((*parsed.signatures, *lines)))[: notes.MAX_SIGNATURES]).encode()
+    lines = list(parsed.signatures)
+    there = {organisation(line.name) for line in lines[1:]}
+    for line in map(notes.parse_line, stored.cosignatures(size)):
+        if organisation(line.name) not in there and len(lines) < notes.MAX_SIGNATURES:
+            there.add(organisation(line.name))
+            lines.append(line)
+    return Note(parsed.text, tuple(lines)).encode()
 
 
 def load_edge(stored: Reading, size: int) -> Edge:
