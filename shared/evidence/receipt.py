@@ -108,20 +108,32 @@ def verify_bundle(
 
 def verify_no_trade(bundle: Bundle, root: TrustRoot, policy: Policy | None = None) -> NoTrade:
     """Verify that the TTP recorded EXPIRED, INVALID or ABORTED for the exchange. Raises EvidenceFault."""
-    manifest = bundle.manifest
-    require(bundle.nrr is None, "refusal.syntax", "evidence of no trade holds no NRR")
-    with step("refusal.syntax"):
-        kind = parse_refusal(bundle.token).type
-    at = _stated_time(bundle, "refusal.syntax", kind)
-    nro = verify_nro(bundle.nro, manifest, root, at)
-    abort = None if bundle.abort is None else verify_abort(bundle.abort, manifest, nro, root, at)
-    refusal = verify_refusal(bundle.token, manifest, root, (nro.digest, abort.digest if abort else None))
-    inclusion = _outcome(bundle, (refusal.outcome, None), refusal, Judged(root, policy))
-    return NoTrade(manifest, nro, refusal, inclusion, abort)
+    nro, refusal, abort = _no_trade(bundle, root)
+    leaf = _leaf(bundle, refusal.outcome, None, refusal.time)
+    inclusion = included(bundle.manifest, leaf, bundle.shown, Judged(root, policy), refusal.index)
+    return NoTrade(bundle.manifest, nro, refusal, inclusion, abort)
+
+
+def verify_outcome(bundle: Bundle, root: TrustRoot) -> tuple[int, ExchangeEntry]:
+    """Verify an outcome as a stranger does, but for the ledger: return what it must hold, and at which index.
+
+    For whoever has the whole ledger at hand; the bundle's proof and certificate aren't looked at.
+    """
+    if bundle.nrr is not None:
+        _nro, _nrr, nrd = _trade(bundle, root)
+        return nrd.index, _traded_leaf(bundle, nrd)
+    _origin, refusal, _abort = _no_trade(bundle, root)
+    return refusal.index, _leaf(bundle, refusal.outcome, None, refusal.time)
 
 
 def _traded(bundle: Bundle, judged: Judged) -> Receipt:
-    manifest, root = bundle.manifest, judged.root
+    nro, nrr, nrd = _trade(bundle, judged.root)
+    inclusion = included(bundle.manifest, _traded_leaf(bundle, nrd), bundle.shown, judged, nrd.index)
+    return Receipt(bundle.manifest, nro, nrr, nrd, inclusion)
+
+
+def _trade(bundle: Bundle, root: TrustRoot) -> tuple[NRO, NRR, NRD]:
+    manifest = bundle.manifest
     with step("receipt.completion"):
         typ = signing.stated_type(bundle.token)
     if bundle.nrr is None or typ != signing.NRD.typ:
@@ -132,9 +144,18 @@ def _traded(bundle: Bundle, judged: Judged) -> Receipt:
     at = _stated_time(bundle, "nrd.syntax", signing.NRD)
     nro = verify_nro(bundle.nro, manifest, root, at)
     nrr = verify_nrr(bundle.nrr, manifest, nro, root, at)
-    nrd = verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
-    masked = mask(nrd.share, manifest.core.nonce, manifest.exchange)
-    return Receipt(manifest, nro, nrr, nrd, _outcome(bundle, ("COMPLETED", masked), nrd, judged))
+    return nro, nrr, verify_nrd(bundle.token, manifest, root, (nro.digest, nrr.digest))
+
+
+def _no_trade(bundle: Bundle, root: TrustRoot) -> tuple[NRO, Refusal, Abort | None]:
+    manifest = bundle.manifest
+    require(bundle.nrr is None, "refusal.syntax", "evidence of no trade holds no NRR")
+    with step("refusal.syntax"):
+        kind = parse_refusal(bundle.token).type
+    at = _stated_time(bundle, "refusal.syntax", kind)
+    nro = verify_nro(bundle.nro, manifest, root, at)
+    abort = None if bundle.abort is None else verify_abort(bundle.abort, manifest, nro, root, at)
+    return nro, verify_refusal(bundle.token, manifest, root, (nro.digest, abort.digest if abort else None)), abort
 
 
 def _direct(bundle: DirectBundle, judged: Judged) -> Receipt:
@@ -151,16 +172,15 @@ def _direct(bundle: DirectBundle, judged: Judged) -> Receipt:
     return Receipt(manifest, nro, nrr, ack, inclusion)
 
 
-def _outcome(bundle: Bundle, outcome: tuple[str, bytes | None], token: NRD | Refusal, judged: Judged) -> Inclusion:
-    """Build the leaf from what was verified and check that the log holds it at the token's index (V5)."""
-    entry = ExchangeEntry(
-        exchange=bundle.manifest.exchange,
-        outcome=outcome[0],
-        masked=outcome[1],
-        body=body_digest(bundle.salt, bundle.body),
-        time=token.time,
-    )
-    return included(bundle.manifest, entry, bundle.shown, judged, token.index)
+def _traded_leaf(bundle: Bundle, nrd: NRD) -> ExchangeEntry:
+    masked = mask(nrd.share, bundle.manifest.core.nonce, bundle.manifest.exchange)
+    return _leaf(bundle, "COMPLETED", masked, nrd.time)
+
+
+def _leaf(bundle: Bundle, outcome: str, masked: bytes | None, time: int) -> ExchangeEntry:
+    """Build the leaf from what was verified: the log must hold it at the token's index (V5)."""
+    body = body_digest(bundle.salt, bundle.body)
+    return ExchangeEntry(bundle.manifest.exchange, outcome, masked, body, time)
 
 
 def verify_content(receipt: Receipt, openings: Openings, content: Iterable[bytes]) -> None:
