@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ttp_server.services.findings import Findings
 
 app = typer.Typer(help="Set up and run a trusted third party.", no_args_is_help=True)
 Directory = Annotated[Path, typer.Option("--dir", help="The TTP's directory.")]
@@ -89,3 +92,19 @@ def epochs(directory: Directory) -> None:
         until = datetime.fromtimestamp(row.open_until, UTC).date()
         state = "open" if row.destroyed is None else "destroyed"
         typer.echo(f"{row.epoch:>4}  {row.kind:<16} {state:<10} open until {until}")
+
+
+@app.command()
+def fsck(directory: Directory) -> None:
+    """Check everything that the database holds; a TTP may go on serving. Exits 1 when anything is wrong."""
+    from ttp_server.maintenance import check  # noqa: PLC0415
+
+    _conclude(check(directory, typer.echo, now=int(time.time())))
+
+
+def _conclude(findings: Findings) -> None:
+    for what, count in sorted(findings.counts.items()):
+        typer.echo(f"{count:>12}  {what}")
+    typer.echo("Everything holds." if not findings.violations else f"{findings.violations} violations.")
+    if findings.violations:
+        raise typer.Exit(1)

@@ -180,6 +180,111 @@ class Reading(Protocol):
         """Return size and line of the newest checkpoint that somebody cosigned under this name."""
 
 
+@dataclass(frozen=True, slots=True)
+class TileRow:
+    """A tile as it is stored."""
+
+    level: int
+    number: int
+    hashes: bytes
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRow:
+    """A binding as it is stored, with the ledger time of its entry (None if that is missing)."""
+
+    index: int
+    address: str
+    folded: str
+    token: str
+    digest: bytes
+    receipt_key: bytes
+    time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationRow:
+    """A revocation as it is stored."""
+
+    index: int
+    address: str
+    key: bytes
+    time: int
+    effective: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRow:
+    """A refusal as it is stored."""
+
+    index: int
+    exchange: bytes
+    manifest: bytes
+    nro: str
+    refuse: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRow:
+    """An anchor as it is stored."""
+
+    index: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CosignatureRow:
+    """A cosignature as it is stored, with the vkey of its name if a node's, and the note that it is of."""
+
+    size: int
+    name: str
+    time: int
+    line: str
+    vkey: str | None
+    note: bytes | None
+
+
+class Inspection(Reading, Protocol):
+    """Everything that is stored, for `fsck`: each method yields rows without holding more than a page of them."""
+
+    def checkpoints(self) -> Iterable[tuple[int, bytes]]:
+        """Yield size and note of all checkpoints by size."""
+
+    def tiles(self) -> Iterable[TileRow]:
+        """Yield all tiles by level and number."""
+
+    def tile_row(self, level: int, number: int) -> TileRow | None:
+        """Return one tile."""
+
+    def exchanges(self) -> Iterable[StoredExchange]:
+        """Yield all exchanges by index."""
+
+    def bindings(self) -> Iterable[BindingRow]:
+        """Yield all bindings by index."""
+
+    def bindings_by_address(self) -> Iterable[BindingRow]:
+        """Yield all bindings by address, then index."""
+
+    def bound_keys(self, address: str) -> Collection[bytes]:
+        """Return all keys that are stored as bound to an address."""
+
+    def unbound(self) -> Iterable[str]:
+        """Yield addresses with a bound key and without a binding."""
+
+    def revocations(self) -> Iterable[RevocationRow]:
+        """Yield all revocations by index."""
+
+    def refusals(self) -> Iterable[RefusalRow]:
+        """Yield all refusals by index."""
+
+    def anchors(self) -> Iterable[AnchorRow]:
+        """Yield all anchors by index."""
+
+    def cosignatures_of_all(self) -> Iterable[CosignatureRow]:
+        """Yield all cosignatures by size and name."""
+
+
 class Transaction(Reading, Protocol):
     """A write transaction. It holds the writer's lock from its begin to its end; all or nothing is kept."""
 

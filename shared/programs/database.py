@@ -70,7 +70,7 @@ def upgrade(engine: Engine, program: str, revision: str, head: str) -> None:
     """
     if engine.dialect.name == "postgresql":
         _check_server(engine)
-    if revision == head and _is_at(engine, head):
+    if revision == head and is_at(engine, head):
         return
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -93,7 +93,8 @@ def _check_server(engine: Engine) -> None:
                 raise ConfigurationError(f"PostgreSQL's {name} is {found} here; it must be {' or '.join(good)}")
 
 
-def _is_at(engine: Engine, head: str) -> bool:
+def is_at(engine: Engine, head: str) -> bool:
+    """Whether a database is at a revision."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return False

@@ -63,22 +63,30 @@ def put_domain(directory: Directory, token: str, domains: Sequence[str]) -> None
 
 def put_binding(directory: Directory, token: str, domains: Sequence[str]) -> None:
     """Publish a key binding (D1 to D4, D10, D11); it becomes a ledger entry."""
-    binding = verify_binding(token, directory.root, directory.clock.now())
+    now = directory.clock.now()
+    binding = verify_binding(token, directory.root, now)
     _require_own(domain_of(binding.address), domains)
-    directory.sequencer.submit(_PutBinding(binding, directory.clock.random(32)))
+    directory.sequencer.submit(_PutBinding(binding, directory.clock.random(32), directory.root, now))
 
 
 def revoke(directory: Directory, token: str, domains: Sequence[str]) -> None:
     """Revoke a key that was bound to an address (D12, D13); it becomes a ledger entry with its notice."""
-    revocation = verify_revocation(token, directory.root, directory.clock.now())
+    now = directory.clock.now()
+    revocation = verify_revocation(token, directory.root, now)
     _require_own(domain_of(revocation.address), domains)
-    directory.sequencer.submit(_Revoke(revocation, token, directory.notice, directory.clock.random(32)))
+    directory.sequencer.submit(
+        _Revoke(revocation, token, directory.notice, directory.clock.random(32), directory.root, now)
+    )
 
 
 @dataclass(frozen=True)
 class _PutBinding:
+    """A verified binding. Whoever audits the ledger judges it at ledger time, so if that is another, so do we."""
+
     binding: Binding
     salt: bytes
+    root: TrustRoot
+    checked: int
 
     def decide(self, transaction: Transaction, place: LedgerPlace) -> Appended[None] | Answered[None]:
         """Accept the first binding of an address, or one that names the current one."""
@@ -89,21 +97,26 @@ class _PutBinding:
         expected = None if current is None else current.digest
         if binding.predecessor != expected:
             raise Conflict(f"the binding of {binding.address} doesn't name the current one as its predecessor")
-        folded = unicodedata.normalize("NFC", binding.address)
-        if transaction.same_person(binding.address, folded) is not None:
+        if transaction.same_person(binding.address, folded(binding.address)) is not None:
             raise Conflict(f"{binding.address} differs from a bound address only in its Unicode form")
+        if place.time != self.checked:
+            verify_binding(binding.compact, self.root, place.time)
         body = binding.compact.encode("ascii")
         entry = BindingEntry(H("binding", self.salt, binding.digest), body_digest(self.salt, body), place.time)
-        transaction.put_binding(_bound(binding, place.index), folded)
+        transaction.put_binding(_bound(binding, place.index), folded(binding.address))
         return Appended("binding", entries.encode(entry), self.salt, body, None)
 
 
 @dataclass(frozen=True)
 class _Revoke:
+    """A verified revocation, judged at ledger time as a binding is."""
+
     revocation: Revocation
     token: str
     notice: int
     salt: bytes
+    root: TrustRoot
+    checked: int
 
     def decide(self, transaction: Transaction, place: LedgerPlace) -> Appended[None] | Answered[None]:
         """Write the first revocation of a key; a second one changes nothing."""
@@ -112,6 +125,8 @@ class _Revoke:
             raise NotFound(f"that key was never bound to {revocation.address}")
         if transaction.revocation(revocation.address, revocation.key) is not None:
             return Answered(None)
+        if place.time != self.checked:
+            verify_revocation(self.token, self.root, place.time)
         revoked = Revoked(place.time, place.time + self.notice)
         body = self.token.encode("ascii")
         entry = RevocationEntry(
@@ -123,6 +138,11 @@ class _Revoke:
         )
         transaction.put_revocation(revocation.address, revocation.key, revoked, place.index)
         return Appended("revocation", entries.encode(entry), self.salt, body, None)
+
+
+def folded(address: str) -> str:
+    """Return the form in which addresses of one person are the same (D11)."""
+    return unicodedata.normalize("NFC", address)
 
 
 def _bound(binding: Binding, index: int) -> BoundKeys:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Engine
 
+from shared.errors import ConfigurationError
 from shared.programs import database
 
 HEAD = "0006"  # the newest revision in migrations/ttp; a test compares
@@ -17,3 +20,12 @@ def open_engine(url: str) -> Engine:
 def upgrade(engine: Engine, revision: str = HEAD) -> None:
     """Bring the database to a revision."""
     database.upgrade(engine, "ttp", revision, HEAD)
+
+
+def require_head(engine: Engine) -> None:
+    """Require that there is a database and that its tables are those of this version. Raises ConfigurationError."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    if file is not None and not Path(file).is_file():
+        raise ConfigurationError(f"there is no database {file}")
+    if not database.is_at(engine, HEAD):
+        raise ConfigurationError("the database is of another version: start the TTP of this version on it once")

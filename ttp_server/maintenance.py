@@ -1,0 +1,48 @@
+"""What an operator does with a TTP's database beside serving it: check it. The command line calls this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.ledger.note import KeyType, verifier_key
+from shared.programs.files import read_bounded
+from ttp_server.app import HEAD, archive_directory, database_url
+from ttp_server.custody.keys import Keys, load_keys
+from ttp_server.services import fsck
+from ttp_server.services.findings import Findings, Violation
+from ttp_server.services.fsck_rows import Trust
+from ttp_server.settings import load
+from ttp_server.store.archive import FileArchive
+from ttp_server.store.database import open_engine, require_head
+from ttp_server.store.head import BLOCK
+from ttp_server.store.inspection import inspecting
+
+Report = Callable[[Violation], None]
+
+
+def check(directory: Path, report: Report, *, now: int, url: str = "") -> Findings:
+    """Check a TTP's database (or the one at `url`) with its second copy. Changes nothing; may run beside the TTP.
+
+    Raises ConfigurationError when there is nothing that could be checked.
+    """
+    settings = load(directory)
+    engine = open_engine(url or database_url(directory, settings))
+    try:
+        require_head(engine)
+        head = directory / HEAD
+        # Read before the snapshot is taken: a TTP that goes on serving only adds to what is then in the database.
+        published = read_bounded(head, BLOCK).rstrip(b"\x00") if head.is_file() else b""
+        archive = archive_directory(directory, settings)
+        with inspecting(engine) as stored:
+            keys = load_keys(directory, settings.name, settings.log, stored.last_time() or now)
+            copy = FileArchive(archive).entries() if archive.is_dir() else None
+            log = verifier_key(settings.log, KeyType.LOG, keys.checkpoint.public_key())
+            return fsck.check(stored, trust_of(keys), log, report, published or None, copy)
+    finally:
+        engine.dispose()
+
+
+def trust_of(keys: Keys) -> Trust:
+    """Against what a TTP's own evidence is checked."""
+    return Trust(keys.root, keys.identity)
