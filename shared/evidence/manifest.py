@@ -18,6 +18,7 @@ from shared.encoding.labels import H
 from shared.errors import Malformed
 
 MODES = ("online", "offline")
+ABORTABLE = ("online", "offline")  # in a mode with agents shares may be out that an abort can't call back
 LEVELS = ("gateway", "user")
 MAX_MANIFEST = 16 * 1024
 MAX_NOTICE = 1000

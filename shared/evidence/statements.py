@@ -14,7 +14,7 @@ from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, 
 from shared.crypto.keys import SigningKey
 from shared.crypto.signing import UnverifiedToken
 from shared.encoding import base64url
-from shared.evidence.manifest import Manifest
+from shared.evidence.manifest import ABORTABLE, Manifest
 from shared.evidence.tokens import NRO, NRR
 from shared.evidence.verification import RECEIPT_PURPOSE, named_key, require, same_exchange, step
 
@@ -96,6 +96,7 @@ def verify_abort(compact: str, manifest: Manifest, nro: NRO, root: TrustRoot, at
         fields = token.fields()
         exchange, answered = fields.octets("exchange", 32), fields.octets("nro", 32)
         fields.end()
+    require(manifest.core.mode in ABORTABLE, "abort.mode", f"an exchange of mode {manifest.core.mode} isn't aborted")
     same_exchange(exchange, manifest, "abort.exchange")
     require(answered == nro.digest, "abort.nro", "the ABORT is about another NRO than the one shown")
     certificate = verify_chain(token.chain, root, {Purpose.ORIGIN}, at)

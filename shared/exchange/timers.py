@@ -16,22 +16,23 @@ SESSION = 120
 AFTER_EXPIRY = 60
 
 
-def receiving(core: Core, now: int, view: int, *, noticed: bool = False) -> sender.Event:
+def receiving(core: Core, now: int, view: int, *, noticed: bool = False, not_after: int | None = None) -> sender.Event:
     """Return the event that a verified NRR is at `now`, inside the transaction that commits it (offline.md S5).
 
     `view` is when the node last knew the ledger's revocations; `noticed` says that it knows one of a key of
-    this exchange.
+    this exchange; `not_after` is when the NRR's certificate ends, after which nobody can lodge it.
     """
-    fresh = now - view < VIEW and not noticed
+    fresh = now - view < VIEW and not noticed and (not_after is None or not_after >= core.expires)
     in_time = core.direct_until is not None and now < core.direct_until
     return sender.Event.NRR if fresh and in_time else sender.Event.NRR_LATE
 
 
-def may_send(state: sender.State, core: Core, now: int) -> bool:
+def may_send(state: sender.State, core: Core, now: int, *, noticed: bool = False) -> bool:
     """Return whether s_T may leave at `now`, asked right before: the state may have moved on (offline.md S5)."""
     if state in {sender.State.ACKED, sender.State.RECEIPTED}:
         return True
-    return state is sender.State.RELEASED and core.direct_until is not None and now < core.direct_until
+    in_time = core.direct_until is not None and now < core.direct_until
+    return state is sender.State.RELEASED and in_time and not noticed
 
 
 def without_nrr(core: Core, now: int) -> sender.Event | None:

@@ -260,9 +260,10 @@ class SenderNode(Node[SenderRow]):
     def _nrr(self, compact: str) -> None:
         exchange, trust = self.world.exchange, self.world.served.trust
         nro = verify_nro(exchange.nro, exchange.manifest, trust, self.world.now)
-        verify_nrr(compact, exchange.manifest, nro, trust, self.world.now)
+        nrr = verify_nrr(compact, exchange.manifest, nro, trust, self.world.now)
         known = self.row.nrrs if compact in self.row.nrrs else (*self.row.nrrs, compact)
-        self.take(timers.receiving(self.world.core, self.world.now, self.world.now), nrrs=known)
+        now, ends = self.world.now, nrr.certificate.not_after
+        self.take(timers.receiving(self.world.core, now, now, not_after=ends), nrrs=known)
 
     def _ack(self, compact: str) -> None:
         exchange, trust = self.world.exchange, self.world.served.trust

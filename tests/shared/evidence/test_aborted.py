@@ -50,6 +50,15 @@ class TestAborted:
         with pytest.raises(EvidenceFault, match=r"abort\.key"):
             verify_no_trade(world.ttp.abort(exchange, statement), world.trust)
 
+    def test_in_a_mode_with_agents(self) -> None:
+        """Where agents hand out shares nothing can be aborted, whoever signs that it was."""
+        world = parties()
+        exchange = world.offline()
+        core = replace(exchange.manifest.core, mode="hybrid", direct_until=None)
+        hybrid = world.resigned(exchange, core=core)
+        with pytest.raises(EvidenceFault, match=r"abort\.mode"):
+            verify_no_trade(world.ttp.abort(hybrid, world.abort(hybrid)), world.trust)
+
     def test_with_another_exchanges_statement(self) -> None:
         """The ABORT of one exchange ends no other."""
         world = parties()

@@ -25,6 +25,11 @@ class TestReceiving:
         """From direct_until on, with a view of a day ago, or under a notice, it is too late to release."""
         assert timers.receiving(CORE, now, view, noticed=noticed) is sender.Event.NRR_LATE
 
+    @pytest.mark.parametrize(("ends", "event"), [(EXPIRES - 1, "NRR_LATE"), (EXPIRES, "NRR"), (None, "NRR")])
+    def test_certificate_that_ends(self, ends: int | None, event: str) -> None:
+        """An NRR whose certificate ends before expires isn't released for: the sender couldn't lodge it to the end."""
+        assert timers.receiving(CORE, NOW, NOW, not_after=ends) is sender.Event[event]
+
     def test_online_never_releases(self) -> None:
         """Where M has no direct_until nothing is released directly."""
         core = parties().exchange().manifest.core
@@ -91,3 +96,4 @@ class TestMaySend:
         held = {sender.State.ACKED, sender.State.RECEIPTED}
         assert timers.may_send(state, CORE, DIRECT - 1) == (state in held | {sender.State.RELEASED})
         assert timers.may_send(state, CORE, DIRECT) == (state in held)
+        assert timers.may_send(state, CORE, DIRECT - 1, noticed=True) == (state in held)
