@@ -188,7 +188,9 @@ def _application(parts: _Parts) -> Starlette:
     desk = parts.desk
     exchanges = ExchangeRoutes(parts.desk, parts.bell, parts.stopping)
     directory = DirectoryRoutes(
-        parts.directory, parts.record, partial(cosignatures.take, desk.store, desk.ledger, desk.clock)
+        parts.directory,
+        parts.record,
+        partial(cosignatures.take, desk.store, desk.ledger, desk.clock, parts.witnesses.keys),
     )
     ledger = LedgerRoutes(parts.desk.ledger, parts.keys.identity.ledger_certificate)
     status = _StatusRoutes(parts.desk.sequencer, registry)

@@ -122,6 +122,17 @@ class TestCosign:
             assert record.quorum == 2
             assert record.witnesses == tuple(Cosigner(one.name).verifier for one in world.witnesses)
 
+    def test_nobody_signs_in_their_names(self, tmp_path: Path) -> None:
+        """A node can't bring a cosignature in the name of a witness that the TTP asks itself."""
+        with witnessed(tmp_path, "b.example/witness", "w2.test", "w3.test") as world:
+            bob = node(world)
+            checkpoint = note.parse(world.client.get("/ledger/checkpoint").content)
+            own = Cosigner("another key").key
+            key = note.verifier_key("b.example/witness", note.KeyType.COSIGNATURE, own.public_key())
+            line = note.cosign(checkpoint.text, key.name, own, world.clock.now())
+            body = messages.encode_cosignature(messages.Cosignature(key, 0, line))
+            assert bob.ask("POST", "/v1/cosignatures", body).status_code == 409
+
 
 class TestParties:
     def test_a_party_does_not_count(self, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ They are verified, stored, and shown beside the log's own signature. Nobody wait
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.api.messages import Cosignature
 from shared.errors import Conflict, EvidenceFault, Forbidden, Malformed, NotFound
@@ -20,9 +20,16 @@ PLACE = "witness"
 _PLACE = re.compile(f"{PLACE}(?:/[1-9][0-9]{{0,8}})?")
 
 
-def take(store: Store, ledger: Ledger, clock: Clock, brought: Cosignature, node: Node) -> None:
-    """Verify and store a node's cosignature. Raises SecMTPError; then nothing changed."""
+def take(
+    store: Store, ledger: Ledger, clock: Clock, waited_for: Collection[VerifierKey], brought: Cosignature, node: Node
+) -> None:
+    """Verify and store a node's cosignature. Raises SecMTPError; then nothing changed.
+
+    `waited_for` are the witnesses that the TTP asks itself: nobody brings cosignatures in their names.
+    """
     _check_name(brought.key, node.domains)
+    if brought.key.name in {key.name for key in waited_for}:
+        raise Conflict(f"{brought.key.name} is a witness that this TTP asks itself")
     with store.reading() as stored:
         note = stored.checkpoint(brought.size)
     if note is None:

@@ -218,7 +218,7 @@ class Quorum:
                 have[at.key] = answer
             if met():
                 break
-        self._store_round(size, have.values())
+        self._store_cosignatures(size, have.values())
         if not policies.evaluate(self._policy, [one.verified for one in have.values()]).met:
             overtaken = [answer.size for answer in answers.values() if isinstance(answer, Overtaken)]
             if overtaken:
@@ -228,7 +228,8 @@ class Quorum:
                 code="no-quorum",
             )
         self._last = submission
-        return self._merged(size, note)
+        self._round = _Round(_median([one.verified.time or 0 for one in have.values()]), self._clock.monotonic())
+        return self._merged(size, note, [one.line for one in have.values()])
 
     def cosigned(self, size: int, note: bytes) -> bytes | None:
         """Return the note with the cosignatures that are stored, None below the quorum."""
@@ -245,24 +246,22 @@ class Quorum:
         except EvidenceFault:
             return ()
 
-    def _store_round(self, size: int, have: Collection[_Cosignature]) -> None:
+    def _store_cosignatures(self, size: int, have: Collection[_Cosignature]) -> None:
         if not have:
             return
-        times = sorted(one.verified.time or 0 for one in have)
-        middle = times[(len(times) - 1) // 2] + times[len(times) // 2]
-        self._round = _Round(middle // 2, self._clock.monotonic())
         with self._store.writing() as transaction:
             for one in have:
                 transaction.put_cosignature(size, one.line.name, one.verified.time or 0, one.line.encode())
 
-    def _merged(self, size: int, note: bytes) -> bytes:
+    def _merged(self, size: int, note: bytes, fresh: Sequence[Signature] = ()) -> bytes:
         """Put what is stored under the log's signature: the configured witnesses first, then what nodes brought."""
         own = {(key.name, key.key_id) for key in self._policy.keys}
         with self._store.reading() as stored:
             lines = [notes.parse_line(line) for line in stored.cosignatures(size)]
             parsed = notes.parse(note)
             first = [line for line in lines if (line.name, line.key_id) in own]
-            signatures = tuple(dict.fromkeys((*parsed.signatures, *first)))
+            by_name = {line.name: line for line in (*first, *fresh)}
+            signatures = tuple(dict.fromkeys((*parsed.signatures, *by_name.values())))
             return merged(stored, size, Note(parsed.text, signatures).encode())
 
     def _newest(self, at: WitnessAt) -> int:
@@ -325,6 +324,11 @@ class Quorum:
         if isinstance(answer, SecMTPError):
             self.failures[at.key.name] += 1
             self._tell("a witness didn't help", witness=at.key.name, reason=answer.message)
+
+
+def _median(times: Sequence[int]) -> int:
+    ordered = sorted(times)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) // 2
 
 
 def _no_proof(_old: int) -> tuple[bytes, ...]:
