@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from shared.crypto.certificates import TrustRoot
 from shared.crypto.stream import CHUNK
+from shared.encoding import canonical
 from shared.errors import EvidenceFault, SecMTPError
 from shared.evidence import bundle as bundles
+from shared.evidence import refusal as refusals
 from shared.evidence.bundle import AnyBundle, DirectBundle
 from shared.evidence.receipt import NoTrade, Receipt, verify_bundle, verify_content, verify_no_trade
+from shared.evidence.refusal import RefusalFile
 from shared.ledger import policy as policies
 from shared.ledger.policy import Policy
 from shared.programs.files import read_bounded
@@ -45,11 +48,13 @@ def verify(
 ) -> None:
     """Say whether a bundle is a valid receipt (docs/protocols/evidence.md, V0 to V6)."""
     try:
-        unverified = bundles.decode_any(read_bounded(bundle, bundles.MAX_BUNDLE))
+        unverified = _read(bundle)
         root = TrustRoot.from_pem(read_bounded(trust, MAX_ROOT))
         demanded = None if policy is None else policies.decode(read_bounded(policy, policies.MAX_POLICY))
     except SecMTPError as error:
         _finish({"valid": False, "step": "input", "reason": error.message}, UNUSABLE, as_json=as_json)
+    if isinstance(unverified, RefusalFile):
+        _finish(_refused(unverified, root, demanded), NOT_VALID, as_json=as_json)
     try:
         receipt = verify_bundle(unverified, root, demanded)
         _check_content(receipt, unverified, message)
@@ -65,7 +70,7 @@ def verify(
 def show(bundle: BundleFile) -> None:
     """Print what a bundle says, without checking it."""
     try:
-        unverified = bundles.decode_any(read_bounded(bundle, bundles.MAX_BUNDLE))
+        unverified = _read(bundle)
     except SecMTPError as error:
         typer.echo(f"unusable: {error.message}", err=True)
         raise typer.Exit(UNUSABLE) from error
@@ -86,6 +91,23 @@ def show(bundle: BundleFile) -> None:
     typer.echo("This is what the bundle says; nothing was checked. Use `secmtp evidence verify` for that.\n")
     for name, value in rows.items():
         typer.echo(f"{name:>11}  {value}")
+
+
+def _read(path: Path) -> AnyBundle | RefusalFile:
+    data = read_bounded(path, bundles.MAX_BUNDLE)
+    kind = canonical.decode(data, what="bundle", limit=bundles.MAX_BUNDLE).get("kind")
+    return refusals.decode(data) if kind == refusals.KIND else bundles.decode_any(data)
+
+
+def _refused(file: RefusalFile, root: TrustRoot, policy: Policy | None) -> dict[str, Any]:
+    """Say what a refusal file is worth: never a receipt, and no word about whether there is one."""
+    try:
+        verified = refusals.verify(file, root, policy)
+    except EvidenceFault as fault:
+        return {"valid": False, "step": fault.step, "reason": fault.reason, **_names(file)}
+    reason = "a refusal is no receipt, and doesn't say whether there is one"
+    result = {"valid": False, "step": "receipt.completion", "reason": reason, **_names(file)}
+    return {**result, "outcome": "REFUSED", "time": verified.inclusion.time}
 
 
 def _check_content(receipt: Receipt, bundle: AnyBundle, message: Path | None) -> None:
@@ -131,7 +153,7 @@ def _no_trade(bundle: AnyBundle, root: TrustRoot, policy: Policy | None) -> dict
     return {"outcome": verified.refusal.outcome, "time": verified.refusal.time}
 
 
-def _names(bundle: AnyBundle) -> dict[str, str]:
+def _names(bundle: AnyBundle | RefusalFile) -> dict[str, str]:
     core = bundle.manifest.core
     return _core_names(core.sender.address, core.recipient.address, bundle.manifest.exchange)
 
@@ -140,7 +162,7 @@ def _core_names(sender: str, recipient: str, exchange: bytes) -> dict[str, str]:
     return {"exchange": exchange.hex(), "sender": sender, "recipient": recipient}
 
 
-def _finish(result: dict[str, Any], code: int, *, as_json: bool) -> None:
+def _finish(result: dict[str, Any], code: int, *, as_json: bool) -> NoReturn:
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else _sentence(result))
     raise typer.Exit(code)
 
@@ -148,8 +170,7 @@ def _finish(result: dict[str, Any], code: int, *, as_json: bool) -> None:
 def _sentence(result: dict[str, Any]) -> str:
     if not result["valid"]:
         first = f"NOT VALID at step {result['step']}: {result['reason']}"
-        sound = f"\nIt is sound evidence of {result['outcome']}: no trade happened." if "outcome" in result else ""
-        return first + sound
+        return first + _sound(result.get("outcome"))
     when = "anchored" if result["carried_by"].endswith("anchored") else "traded"
     return (
         f"VALID receipt for exchange {result['exchange']}\n"
@@ -163,7 +184,16 @@ def _sentence(result: dict[str, Any]) -> str:
     )
 
 
-def _contents(bundle: AnyBundle) -> str:
+def _sound(outcome: str | None) -> str:
+    if outcome is None:
+        return ""
+    what = "the recipient didn't want to sign then" if outcome == "REFUSED" else "no trade happened"
+    return f"\nIt is sound evidence of {outcome}: {what}."
+
+
+def _contents(bundle: AnyBundle | RefusalFile) -> str:
+    if isinstance(bundle, RefusalFile):
+        return "NRO, the recipient's REFUSE, its anchor"
     if isinstance(bundle, DirectBundle):
         parts = ["NRO", "NRR", "ACK", "their anchor" if bundle.anchor else "no anchor yet"]
     else:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from shared.evidence import bundle as bundles
+from shared.evidence import refusal as refusals
 from shared.evidence.bundle import AnyBundle
 from tests.doubles.parties import EXPIRES, LETTER, parties
 from tests.doubles.witnesses import cosigned, policy_file
@@ -74,6 +75,20 @@ class TestDirect:
         assert (code, result["step"]) == (1, "anchor.missing")
         assert "isn't evidence yet" in result["reason"]
         assert "no anchor yet" in run("show", file)[1]
+
+    def test_refused(self, tmp_path: Path, root: Path) -> None:
+        """A refusal file exits 1: it is sound evidence of a refusal, no receipt, and no word about one."""
+        file = tmp_path / "refusal.secmtp.json"
+        file.write_bytes(refusals.encode(parties().refused(parties().offline())))
+        code, result = verify_json(file, root)
+        assert (code, result["outcome"], result["step"]) == (1, "REFUSED", "receipt.completion")
+        assert "didn't want to sign" in run("verify", file, "--trust", root)[1]
+        assert "REFUSE" in run("show", file)[1]
+        other = replace(parties().refused(parties().offline()), refuse=parties().offline().nrr)
+        file.write_bytes(refusals.encode(other))
+        code, result = verify_json(file, root)
+        assert (code, result["step"]) == (1, "refuse.syntax")
+        assert "outcome" not in result
 
     def test_aborted(self, tmp_path: Path, root: Path) -> None:
         """An aborted exchange exits 1 and is called sound evidence that no trade happened."""
