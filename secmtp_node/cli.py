@@ -18,6 +18,7 @@ app.add_typer(users, name="user")
 Directory = Annotated[Path, typer.Option("--dir", help="The node's directory.")]
 MAX_PASSWORD_FILE = 4096
 EXCHANGE_OCTETS = 32
+MAX_ALARMS = 10_000
 
 
 @app.command()
@@ -151,6 +152,24 @@ def status(
     else:
         typer.echo("\n".join(found.as_metrics() if metrics else found.as_text()))
     raise typer.Exit(1 if found.stopped else 0)
+
+
+@app.command()
+def forks(directory: Directory) -> None:
+    """Print what proves that a ledger forked or was set back: pairs of signed checkpoints. Exits 1 if there are any."""
+    from secmtp_node.agents.witnessing import LEDGER_ALARMS  # noqa: PLC0415
+    from secmtp_node.app import database_url  # noqa: PLC0415
+    from secmtp_node.settings import load  # noqa: PLC0415
+    from secmtp_node.store.database import SqlStore, open_engine, upgrade  # noqa: PLC0415
+
+    engine = open_engine(database_url(directory, load(directory)))
+    upgrade(engine)
+    with SqlStore(engine).transaction() as unit:
+        found = [alarm for alarm in unit.evidence.alarms(MAX_ALARMS) if alarm.kind in LEDGER_ALARMS]
+    engine.dispose()
+    for alarm in found:
+        typer.echo(f"# {alarm.kind}, seen at {alarm.time}: {alarm.reason}\n{alarm.data.decode()}")
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

@@ -30,6 +30,7 @@ from shared.ledger.note import KeyType, VerifierKey, verifier_key
 from shared.ledger.witness import AddCheckpoint, Cosigned, Refused, Signer
 
 FORK, INCONSISTENT, ROLLBACK = "fork of the ledger", "ledger that doesn't continue", "rollback of the ledger"
+LEDGER_ALARMS = frozenset({FORK, INCONSISTENT, ROLLBACK})
 CHECKS = 50
 
 

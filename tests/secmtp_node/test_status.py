@@ -46,6 +46,7 @@ def test_status(directory: Path) -> None:
     code, out = run(directory, "status")
     assert code == 0
     assert "queue    0 jobs" in out
+    assert run(directory, "forks") == (0, "")
     stop(directory)
     code, out = run(directory, "status", "--json")
     assert code == 1
@@ -59,6 +60,8 @@ def test_status(directory: Path) -> None:
     code, out = run(directory, "status")
     assert code == 0
     assert "fork of the ledger: two roots" in out
+    code, out = run(directory, "forks")
+    assert (code, out) == (1, f"# fork of the ledger, seen at {NOW}: two roots\nnote\n\nnote\n")
 
 
 def test_new_witness_key(directory: Path) -> None:
