@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ttp_server.services.findings import Findings
 
 app = typer.Typer(help="Set up and run a trusted third party.", no_args_is_help=True)
+db = typer.Typer(help="Move the TTP's database.", no_args_is_help=True)
+app.add_typer(db, name="db")
 Directory = Annotated[Path, typer.Option("--dir", help="The TTP's directory.")]
 DAY = 24 * 3600
 
@@ -100,6 +102,26 @@ def fsck(directory: Directory) -> None:
     from ttp_server.maintenance import check  # noqa: PLC0415
 
     _conclude(check(directory, typer.echo, now=int(time.time())))
+
+
+@db.command()
+def copy(
+    directory: Directory,
+    to: Annotated[str, typer.Option("--to", help="URL of an empty database: postgresql://… or sqlite:///….")],
+    source: Annotated[str, typer.Option("--from", help="URL of the database; by default that of the settings.")] = "",
+) -> None:
+    """Copy the database of a stopped TTP into an empty one, and check what arrived. Exits 1 when anything is wrong.
+
+    A password needn't stand in a URL: PGPASSWORD and ~/.pgpass are used too.
+    """
+    from ttp_server.maintenance import copy as copy_database  # noqa: PLC0415
+
+    def told(table: str, count: int) -> None:
+        typer.echo(f"{count:>12}  {table}", err=True)
+
+    _conclude(copy_database(directory, source, to, told, typer.echo, now=int(time.time())))
+    typer.echo(f"Now set `database` in {directory / 'ttp.toml'} to the new URL. Never start a TTP on the old database")
+    typer.echo("again: the two would be two ledgers under one key, and every witness would call that a fork.")
 
 
 def _conclude(findings: Findings) -> None:

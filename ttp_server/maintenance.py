@@ -1,4 +1,4 @@
-"""What an operator does with a TTP's database beside serving it: check it. The command line calls this."""
+"""What an operator does with a TTP's database beside serving it: check it, move it. The command line calls this."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from ttp_server.services import fsck
 from ttp_server.services.findings import Findings, Violation
 from ttp_server.services.fsck_rows import Trust
 from ttp_server.settings import load
+from ttp_server.store import transfer
 from ttp_server.store.archive import FileArchive
 from ttp_server.store.database import open_engine, require_head
-from ttp_server.store.head import BLOCK
+from ttp_server.store.head import BLOCK, HeadFile
 from ttp_server.store.inspection import inspecting
+from ttp_server.store.transfer import Told
 
 Report = Callable[[Violation], None]
 
@@ -41,6 +43,28 @@ def check(directory: Path, report: Report, *, now: int, url: str = "") -> Findin
             return fsck.check(stored, trust_of(keys), log, report, published or None, copy)
     finally:
         engine.dispose()
+
+
+def copy(directory: Path, source: str, target: str, told: Told, report: Report, *, now: int) -> Findings:
+    """Copy a stopped TTP's database (or the one at `source`) into the empty one at `target`, and check that.
+
+    Raises ConfigurationError when the TTP runs, or the target isn't empty; then nothing was changed.
+    """
+    settings = load(directory)
+    head = HeadFile(directory / HEAD)  # nobody serves this directory from here on
+    engines = old, new = open_engine(source or database_url(directory, settings)), open_engine(target)
+    try:
+        sent = transfer.copy(old, new, told)
+        arrived = transfer.digests(new)
+        findings = check(directory, report, now=now, url=target)
+        for table, digest in sent.items():
+            same = arrived[table] == digest
+            findings.require(same, "db.rows", table, "the rows that arrived aren't those that were sent")
+    finally:
+        for engine in engines:
+            engine.dispose()
+        head.close()
+    return findings
 
 
 def trust_of(keys: Keys) -> Trust:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.served import NodeClient, Served, served_on
+from tests.doubles import full_ledger
+from tests.doubles.served import NodeClient, Served, served, served_on
 
 
 @pytest.fixture
@@ -31,3 +32,14 @@ def b(world: Served) -> NodeClient:
     node = NodeClient(world, "b.example")
     assert node.enrol(world.parties.b).status_code == 201
     return node
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a TTP that was asked for everything, stopped."""
+    place = tmp_path_factory.mktemp("whole")
+    with served(place) as world:
+        a, b = NodeClient(world, "a.example"), NodeClient(world, "b.example")
+        assert {a.enrol(world.parties.a).status_code, b.enrol(world.parties.b).status_code} == {201}
+        full_ledger.fill(world, a, b)
+    return world.directory

@@ -20,9 +20,8 @@ from shared.evidence.tokens import NRR, LedgerPlace
 from shared.ledger import entry as entries
 from shared.ledger.checkpoint import Checkpoint, sign_checkpoint
 from shared.ledger.entry import ExchangeEntry, body_digest
-from tests.doubles import full_ledger
 from tests.doubles.parties import NOW
-from tests.doubles.served import NodeClient, Served, served
+from tests.doubles.served import NodeClient, Served
 from ttp_server.app import HEAD
 from ttp_server.cli import app
 from ttp_server.custody.keys import load_keys
@@ -35,17 +34,6 @@ from ttp_server.services.sequencer import Appended
 BINDING, TRADE, INVALID, ABORTED, REFUSAL, ANCHOR = range(6)
 REVOCATION, EXPIRED = 267, 268
 Edit = Callable[[sqlite3.Connection, Path], object]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a TTP that was asked for everything, stopped."""
-    place = tmp_path_factory.mktemp("whole")
-    with served(place) as world:
-        a, b = NodeClient(world, "a.example"), NodeClient(world, "b.example")
-        assert {a.enrol(world.parties.a).status_code, b.enrol(world.parties.b).status_code} == {201}
-        full_ledger.fill(world, a, b)
-    return world.directory
 
 
 @pytest.fixture
