@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from secmtp_node import settings, setup
 from secmtp_node.app import database_url
+from secmtp_node.cli import app
 from secmtp_node.ports.values import Alarm, SeenCheckpoint
 from secmtp_node.store.database import SqlStore, open_engine
 from shared.ledger.note import KeyType, decode_vkey
@@ -25,11 +25,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 def run(directory: Path, *arguments: str) -> tuple[int, str]:
-    """Run a command of the node."""
+    """Run a command of the node as an operator would."""
     name, *options = arguments
-    command = [sys.executable, "-m", "shared.cli", "node", name, "--dir", str(directory), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout
+    done = CliRunner().invoke(app, [name, "--dir", str(directory), *options])
+    return done.exit_code, done.output
 
 
 def stop(directory: Path) -> None:
