@@ -52,3 +52,13 @@ def url(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Iterator[s
     made = server.create()
     yield made
     server.drop(made)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests measured: how many points they killed a process at, how long something took."""
+    reports = terminalreporter.stats.get("passed", [])
+    figures = [str(value) for report in reports for name, value in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        terminalreporter.line(figure)

@@ -198,6 +198,12 @@ def _template() -> tuple[Path, Parties]:
 def _postgres_template(server: Server) -> str:
     """Make that TTP's database on PostgreSQL once; each test serves a clone of it."""
     url = server.create()
+    fill_database(url)
+    return url
+
+
+def fill_database(url: str) -> None:
+    """Put into an empty database what that TTP's holds."""
     source, target = open_engine(f"sqlite:///{_template()[0] / 'ttp' / 'data' / 'ttp.sqlite'}"), open_engine(url)
     upgrade(target)
     with SqlStore(source).reading() as stored:
@@ -207,7 +213,6 @@ def _postgres_template(server: Server) -> str:
         rows.add(row)
     for engine in (source, target):
         engine.dispose()
-    return url
 
 
 class Served:
