@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import structlog
 
 from secmtp_node import clock
-from secmtp_node.agents import jobs, learning, recipient, sender, users, witnessing
+from secmtp_node.agents import anchoring, jobs, learning, recovery, users, witnessing
 from secmtp_node.agents.addresses import AddressBook
 from secmtp_node.agents.desk import MODES, Desk, Policy
-from secmtp_node.agents.recipient import Arrived
+from secmtp_node.agents.modes import ModePolicy
 from secmtp_node.agents.users import Registry
 from secmtp_node.custody.at_rest import MasterKey
 from secmtp_node.custody.identity import Identity, load_identity
@@ -22,27 +21,27 @@ from secmtp_node.custody.vault import KeyVault
 from secmtp_node.custody.witness import load_witness
 from secmtp_node.delivery.maildir import Maildirs
 from secmtp_node.delivery.report import MailReports
-from secmtp_node.ports.services import Login
 from secmtp_node.ports.values import UserKey
 from secmtp_node.settings import Settings, TTPAddress
 from secmtp_node.smtp.client import SmtpCarrier
-from secmtp_node.smtp.envelope import EnvelopeReader
 from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners, client_context, server_context
-from secmtp_node.smtp.message import read_message
-from secmtp_node.smtp.ports import CertifiedPeer, MailService, PeerService
+from secmtp_node.smtp.ports import MailService, PeerService
+from secmtp_node.smtp.services import Peers, Submission
 from secmtp_node.smtp.session import Listening
 from secmtp_node.smtp.spool import Spool
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
 from secmtp_node.store.lock import DirectoryLock
+from secmtp_node.store.watermark import Watermark
 from secmtp_node.ttp_client import Asker, HttpTTP
 from secmtp_node.workers import Workers, sequence
 from shared.crypto.certificates import Purpose, TrustRoot, VerifiedCertificate, verify_chain
-from shared.errors import NotFound, SecMTPError, Unauthenticated
+from shared.errors import SecMTPError
 from shared.evidence.records import DomainRecord
 from shared.ledger.witness import Signer
 
+MARK = "watermark"
 FEED_WAIT = 20
 IDLE = 0.2
 UPKEEP = 2.0
@@ -114,10 +113,10 @@ def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     lock = DirectoryLock(directory / "data")
     engine = open_engine(database_url(directory, settings))
     upgrade(engine)
-    store, ttp = SqlStore(engine), build_ttp(identity, address)
+    watermark = Watermark(directory / "keys" / MARK)  # where no backup of the database reaches
+    store, ttp = SqlStore(engine, watermark), build_ttp(identity, address)
     desk = _desk(directory, settings, identity, store, ttp)
-    with store.transaction() as unit:
-        unit.jobs.recover(clock.now())  # the lock says that no other process works on them
+    recovery.at_start(desk, watermark.value)
     registry = build_registry(directory, settings, identity, store)
     spool = Spool(directory / "data" / "spool")
     spool.sweep()
@@ -143,6 +142,10 @@ def _desk(directory: Path, settings: Settings, identity: Identity, store: SqlSto
         longest_pause=settings.longest_pause,
         quorum=settings.quorum,
         behind=settings.behind,
+        modes=ModePolicy(settings.mode, settings.mode_for, settings.mode_fallback),
+        direct=settings.direct_window,
+        margin=settings.direct_margin,
+        anchor_pause=settings.anchor_pause,
     )
     context = client_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
     return Desk(
@@ -182,7 +185,9 @@ def _listen(listeners: Listeners, settings: Settings, identity: Identity, desk: 
     users_context = server_context(identity.tls_certificate, identity.tls_key_file)
     peers_context = server_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
     mail = listening(settings.message_octets, Submission(desk), None)
-    peers = listening(int(settings.message_octets * ENVELOPE_GROWTH) + 65536, None, Peers(desk))
+    peers = listening(
+        int(settings.message_octets * ENVELOPE_GROWTH) + 65536, None, Peers(desk, partial(_names, identity.root))
+    )
     at = settings.listen
     return {
         "submission": listeners.listen(Address(at, settings.submission), mail, users_context),
@@ -208,6 +213,7 @@ def _start(node: Node, settings: Settings, identity: Identity) -> None:
         tell("not published yet", reason=error.message)
     for number in range(settings.couriers):
         node.workers.start(f"jobs-{number}", lambda: 0.0 if jobs.run_one(node.desk) else IDLE)
+    node.workers.start("anchors", lambda: 0.0 if anchoring.anchor_batch(node.desk) else IDLE)
     node.workers.start("feed", lambda: _follow(node))
     node.workers.start("upkeep", sequence([publisher.publish], UPKEEP))
 
@@ -251,64 +257,13 @@ class _Publisher:
         users.publish(node.registry, node.ttp, tell)
 
 
-@dataclass(frozen=True)
-class Submission:
-    """The submission listeners' way to the use cases."""
-
-    desk: Desk
-
-    def log_in(self, address: str, password: str) -> Login:
-        """Check a password."""
-        return sender.log_in(self.desk, address, password)
-
-    def check_sender(self, login: Login | None, address: str) -> None:
-        """Only the own address can be proven."""
-        sender.check_sender(_proven(login), address)
-
-    def check_recipient(self, login: Login | None, address: str) -> None:
-        """Look the recipient up."""
-        sender.check_recipient(self.desk, address)
-
-    def submit(self, login: Login | None, sender_address: str, recipients: Sequence[str], message: Path) -> str:
-        """Take a message."""
-        return sender.submit(self.desk, _proven(login), sender_address, recipients, read_message(message))
-
-
-@dataclass(frozen=True)
-class Peers:
-    """The peer listener's way to the use cases."""
-
-    desk: Desk
-
-    def admit(self, certificate: bytes) -> CertifiedPeer:
-        """Check that a client certificate is a node's."""
-        return CertifiedPeer(_node_certificate(self.desk.root, certificate).names, certificate)
-
-    def check_recipient(self, address: str) -> None:
-        """Only users of this node."""
-        with self.desk.store.transaction() as unit:
-            if unit.users.find(address) is None:
-                raise NotFound("no such user here")
-
-    def accept(self, peer: CertifiedPeer, sender_address: str, recipient_address: str, message: Path) -> str:
-        """Take an envelope: its ciphertext into a file of its own, hashed on the way, then all the checks."""
-        reader = EnvelopeReader(message)
-        ciphertext = self.desk.files.write(reader.ciphertext())
-        arrived = Arrived(
-            reader.exchange, reader.head, ciphertext, sender_address, recipient_address, ", ".join(peer.names)
-        )
-        return recipient.accept(self.desk, arrived)
+def _names(root: TrustRoot, certificate: bytes) -> tuple[str, ...]:
+    return _node_certificate(root, certificate).names
 
 
 def _node_certificate(root: TrustRoot, certificate: bytes) -> VerifiedCertificate:
     """Check that a certificate is a node's. Raises EvidenceFault."""
     return verify_chain([certificate], root, {Purpose.NODE}, clock.now())
-
-
-def _proven(login: Login | None) -> Login:
-    if login is None:
-        raise Unauthenticated("authenticate first")
-    return login
 
 
 def _failed(what: str, error: BaseException) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.encoding.address import domain_of
 from shared.errors import ConfigurationError
 from shared.programs.settings import read_settings
 
@@ -18,6 +19,7 @@ TTP_FILE = "ttp.json"
 DAY = 24 * 3600
 MIB = 1024 * 1024
 Port = Annotated[int, Field(ge=0, le=65535)]
+Mode = Literal["online", "offline"]
 
 
 class Settings(BaseSettings):
@@ -35,7 +37,20 @@ class Settings(BaseSettings):
     peer_port: Annotated[Port, Field(description="The port that other nodes connect to; 0 for `peer`.")] = 0
     mail: Annotated[str, Field(description="The directory of Maildirs; empty for DIR/mail.")] = ""
     database: Annotated[str, Field(description="SQLAlchemy URL; empty for SQLite in the data directory.")] = ""
+    mode: Annotated[Mode, Field(description="The mode of what this node sends, if nothing below says more.")] = "online"
+    mode_for: Annotated[dict[str, Mode], Field(description="Modes of own mail domains and own users, by name.")] = {}
+    mode_fallback: Annotated[
+        Mode | Literal["refuse"],
+        Field(description="The mode where the recipient's node doesn't offer the wanted one; or `refuse` the letter."),
+    ] = "online"
     expiry: Annotated[int, Field(description="How long a recipient may take.", ge=60, le=90 * DAY)] = 5 * DAY
+    direct: Annotated[
+        int, Field(description="Offline mode: how long the key may go directly; 0 for two fifths of expiry.", ge=0)
+    ] = 0
+    margin: Annotated[
+        int, Field(description="Offline mode: least time between that and expiry; 0 for three fifths of expiry.", ge=0)
+    ] = 0
+    anchor_pause: Annotated[int, Field(description="How long evidence is gathered before it is anchored.", ge=1)] = 30
     message_octets: Annotated[int, Field(ge=1024)] = 256 * MIB
     first_pause: Annotated[int, Field(ge=1)] = 5
     longest_pause: Annotated[int, Field(ge=1)] = 3600
@@ -43,6 +58,26 @@ class Settings(BaseSettings):
     behind: Annotated[int, Field(description="How long a ledger may show less than was seen of it.", ge=0)] = 60
     witness_pause: Annotated[int, Field(description="Between two looks at the ledger.", ge=1)] = 30
     couriers: Annotated[int, Field(description="Jobs done at once.", ge=1, le=32)] = 4
+
+    @model_validator(mode="after")
+    def _check_modes(self) -> Self:
+        """A margin must not shrink unseen: who can't reach the TTP for the whole of it loses its fairness."""
+        if self.direct_window + self.direct_margin > self.expiry:
+            raise ValueError(f"direct + margin must be at most expiry ({self.expiry} s)")
+        strange = [name for name in self.mode_for if domain_of(name) not in self.domains]
+        if strange:
+            raise ValueError(f"mode_for: {', '.join(strange)} isn't of this node's domains ({', '.join(self.domains)})")
+        return self
+
+    @property
+    def direct_window(self) -> int:
+        """How long after submission the key may go directly."""
+        return self.direct or self.expiry * 2 // 5
+
+    @property
+    def direct_margin(self) -> int:
+        """The least time between the end of that window and `expires`."""
+        return self.margin or self.expiry * 3 // 5
 
 
 class TTPAddress(BaseSettings):
@@ -88,6 +123,12 @@ def render(domains: Sequence[str], hosts: Sequence[str], ports: tuple[int, int, 
         "peer_port = 0",
         "# How many independent witnesses of its ledger the TTP must wait for; with fewer nothing is sent.",
         "quorum = 0",
+        "# Online: every exchange goes through the TTP. Offline: directly between the nodes, and the TTP only helps.",
+        "# Where the recipient's node doesn't offer the mode: the fallback, a mode or `refuse`.",
+        'mode = "online"',
+        'mode_fallback = "online"',
+        '# Other modes for some of the own domains or users: { "alice@a.example" = "offline" }',
+        "mode_for = {}",
         "",
     )
     return "\n".join(lines)

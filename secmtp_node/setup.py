@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from secmtp_node import clock
 from secmtp_node import settings as settings_module
-from secmtp_node.agents.recipient import PROOF
+from secmtp_node.agents.opening import PROOF
 from secmtp_node.agents.users import add_user as register
 from secmtp_node.app import build_registry, build_ttp, build_vault, database_url
 from secmtp_node.custody import identity as identities

@@ -28,6 +28,14 @@ class Addressee:
     domain: DomainRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When an address was last looked up with success, and which receipt and HPKE keys (ids) it had then."""
+
+    fetched: int
+    keys: tuple[bytes, bytes]
+
+
 class AddressBook:
     """Looks recipients up at one TTP."""
 
@@ -53,6 +61,29 @@ class AddressBook:
             if remembered is None:
                 raise
             return remembered
+
+    def where(self, address: str, *, fresh: bool = False) -> DomainRecord:
+        """Return the node of an address. While the TTP is away the newest record serves, however old it is."""
+        try:
+            return self.find(address, fresh=fresh).domain
+        except Unavailable:
+            with self._store.transaction() as unit:
+                cached = unit.directory.listing(address)
+            if cached is None:
+                raise
+        return verify_domain(cached.domain, self._root, self._now())
+
+    def seen(self, address: str) -> Seen | None:
+        """Return what the newest look-up said, however old it is; None if there was none that can be believed."""
+        with self._store.transaction() as unit:
+            cached = unit.directory.listing(address)
+        if cached is None:
+            return None
+        try:
+            binding = self._verified(address, cached, self._now()).binding
+        except EvidenceFault:
+            return None
+        return Seen(cached.fetched, (binding.receipt.key_id, binding.hpke.key_id))
 
     def _remembered(self, address: str, now: int) -> Addressee | None:
         with self._store.transaction() as unit:

@@ -31,8 +31,14 @@ def check_names(desk: Desk, manifest: Manifest, sender: str, recipient: str) -> 
     _check_live_keys(core, keys)
     _check_level(desk, core, keys[KeyUse.RECEIPT])
     now = desk.now()
-    in_time = core.created - desk.policy.skew <= now < core.expires
-    require(in_time, "names.time", f"M is for {core.created} to {core.expires}, now it is {now}")
+    until = core.expires if core.direct_until is None else core.direct_until
+    in_time = core.created - desk.policy.skew <= now < until
+    require(in_time, "names.time", f"M is for {core.created} to {until}, now it is {now}")
+    least = until if core.direct_until is None else until + desk.policy.margin
+    message = (
+        f"M leaves {core.expires - until} s between direct_until and expires, this node asks for {desk.policy.margin}"
+    )
+    require(least <= core.expires, "names.margin", message)
     return keys
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from secmtp_node.agents import learning, witnessing
+from secmtp_node.agents import direct, learning, witnessing
 from secmtp_node.agents.desk import Desk
 from secmtp_node.agents.sender import HEADERS, SECRET
-from secmtp_node.ports.services import Delivery, Envelope, Peer, Rejected, Report
+from secmtp_node.ports.services import Delivery, Rejected, Report
 from secmtp_node.ports.values import Evidence, Job, Letter, Outgoing, Task
 from shared.api.messages import StatusRequest
 from shared.errors import NotFound
-from shared.evidence import head as heads
-from shared.evidence.bundle import Bundle, Openings
-from shared.evidence.head import Head
+from shared.evidence.bundle import AnyBundle, Openings
 from shared.evidence.refusal import RefusalFile
 from shared.exchange.machine import step
 from shared.exchange.sender import TABLES, Action, Event, State
 
 AFTER_EXPIRY = 60
+ABORTED = "the recipient's node didn't sign for it in time, so it was aborted"
 REASONS = {
     "COMPLETED": "the recipient signed for it and could read it from then on",
-    "ABORTED": "the exchange was aborted before the recipient's node traded for it",
+    "ACKNOWLEDGED": "the recipient signed for it and acknowledged that it could read it",
     "EXPIRED": "the recipient's node didn't trade for it before it expired",
     "INVALID": "the TTP says that the escrow doesn't open to what the manifest commits to",
 }
@@ -29,25 +28,17 @@ def carry(desk: Desk, job: Job) -> None:
     """Bring an envelope to the peer; the same one however often it takes (S4)."""
     exchange = _outgoing(desk, job.exchange)
     core = exchange.manifest.core
+    if core.mode == "offline":
+        direct.go_on(desk, job)
+        return
     if exchange.state is not State.QUEUED or desk.now() >= core.expires:
         with desk.store.transaction() as unit:
             unit.jobs.finish(Task.CARRY, job.exchange)
             unit.jobs.add(Task.STATUS, job.exchange, core.expires + AFTER_EXPIRY)
         return
     witnessing.require_trust(desk, core.ttp.name)
-    # After a failure the peer may have moved: its domain record is asked for anew.
-    domain = desk.book.find(core.recipient.address, fresh=job.attempts > 0).domain
-    head = heads.seal(Head(exchange.manifest, exchange.nro, exchange.sealed), domain.hpke)
-    envelope = Envelope(
-        exchange=exchange.exchange,
-        sender=core.sender.address,
-        recipient=core.recipient.address,
-        head=head,
-        ciphertext=lambda: desk.files.read(exchange.ciphertext),
-        octets=exchange.ciphertext.octets,
-        date=core.created,
-    )
-    answer = desk.carrier.carry(Peer(domain.domain, domain.host, domain.port), envelope)
+    peer = direct.peer_of(desk, core.recipient.address, fresh=job.attempts > 0)
+    answer = desk.carrier.carry(peer, direct.envelope_of(desk, exchange))
     event = Event.REFUSED_BY_PEER if isinstance(answer, Rejected) else Event.STORED_BY_PEER
     _note_reply(desk, exchange, event, answer.reply)
 
@@ -89,7 +80,7 @@ def _note_reply(desk: Desk, exchange: Outgoing, event: Event, reply: str) -> Non
         if current is None:
             return
         rule = step(TABLES[current.manifest.core.mode], current.state, event)
-        unit.outgoing.move(exchange.exchange, rule.next, reply)
+        unit.outgoing.move(exchange.exchange, rule.next, reply=reply)
         unit.jobs.finish(Task.CARRY, exchange.exchange)
         if Action.REPORT_FAILURE in rule.actions:
             unit.jobs.add(Task.REPORT_FAILURE, exchange.exchange, desk.now())
@@ -98,14 +89,16 @@ def _note_reply(desk: Desk, exchange: Outgoing, event: Event, reply: str) -> Non
     desk.tell("envelope carried", exchange=exchange.exchange.hex(), state=rule.next.value)
 
 
-def _facts(desk: Desk, exchange: Outgoing, letter: Letter, evidence: Evidence | None, bundle: Bundle | None) -> Report:
+def _facts(
+    desk: Desk, exchange: Outgoing, letter: Letter, evidence: Evidence | None, bundle: AnyBundle | None
+) -> Report:
     outcome = "REFUSED" if evidence is None else evidence.outcome
     return Report(
         exchange=exchange.exchange,
         sender=letter.login,
         recipient=exchange.recipient,
         outcome=outcome,
-        reason=REASONS.get(outcome, exchange.reply),
+        reason=REASONS.get(outcome) or exchange.reply or ABORTED,
         accepted=letter.accepted,
         time=desk.now() if evidence is None else evidence.time,
         bundle=bundle,

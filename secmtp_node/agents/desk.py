@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secmtp_node.agents.addresses import AddressBook
+from secmtp_node.agents.locks import Locks
+from secmtp_node.agents.modes import ModePolicy
 from secmtp_node.ports.services import (
     TTP,
     AtRest,
@@ -27,7 +29,7 @@ from shared.errors import NotFound
 
 DAY = 24 * 3600
 # What this node can do as a recipient; its domain record says so to senders.
-MODES = ("online",)
+MODES = ("online", "offline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class Policy:
     skew: int = 300
     quorum: int = 0
     behind: int = 60
+    modes: ModePolicy = field(default_factory=ModePolicy)
+    direct: int = 2 * DAY
+    margin: int = 3 * DAY
+    anchor_pause: int = 30
     notice: str = "A certified message. It can be read only against a signed receipt."
 
 
@@ -65,6 +71,7 @@ class Desk:
     now: Clock
     draw: Draw
     tell: Events
+    locks: Locks = field(default_factory=Locks)
 
     def ttp(self, name: str) -> TTP:
         """Return a TTP that this node allows. Raises NotFound for any other."""

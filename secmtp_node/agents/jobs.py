@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from secmtp_node.agents import courier, recipient
+from secmtp_node.agents import acknowledging, courier, direct, recipient
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.values import Job, Task
 from shared.errors import OurFault, SecMTPError, Unavailable
@@ -18,6 +18,8 @@ WORK: Mapping[Task, Callable[[Desk, Job], None]] = {
     Task.REPORT_FAILURE: courier.report_failure,
     Task.TRADE: recipient.trade,
     Task.DELIVER: recipient.deliver,
+    Task.SETTLE: direct.settle,
+    Task.BRING: acknowledging.bring_ack,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secmtp_node.agents import witnessing
+from secmtp_node.agents import releasing, witnessing
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.store import Unit
 from secmtp_node.ports.values import Alarm, Evidence, Incoming, Outgoing, Task
@@ -34,10 +34,6 @@ _RECIPIENT_EVENTS = {
     "ABORTED": recipient.Event.ABORTED,
     "EXPIRED": recipient.Event.EXPIRED,
     "INVALID": recipient.Event.INVALID,
-}
-_SENDER_TASKS = {
-    sender.Action.REPORT_RECEIPT: Task.REPORT_RECEIPT,
-    sender.Action.REPORT_FAILURE: Task.REPORT_FAILURE,
 }
 
 
@@ -97,17 +93,16 @@ def _apply(desk: Desk, unit: Unit, evidence: Evidence) -> None:
     outgoing, incoming = unit.outgoing.find(exchange), unit.incoming.find(exchange)
     try:
         # Both steps before any change: a second, different outcome must change nothing on either side.
-        sent = outgoing and step(sender.TABLES[mode], outgoing.state, _SENDER_EVENTS[evidence.outcome])
+        if outgoing:
+            step(sender.TABLES[mode], outgoing.state, _SENDER_EVENTS[evidence.outcome])
         received = incoming and step(recipient.TABLES[mode], incoming.state, _RECIPIENT_EVENTS[evidence.outcome])
     except Conflict as conflict:
         _alarm(desk, unit, "two outcomes of one exchange: the TTP's fault", evidence, conflict.message)
         return
     unit.evidence.add(evidence)
     witnessing.show(unit, evidence.bundle, desk.now())
-    if sent:
-        unit.outgoing.move(exchange, sent.next)
-        for action in sent.actions:
-            unit.jobs.add(_SENDER_TASKS[action], exchange, desk.now())
+    if outgoing:
+        releasing.advance(desk, unit, outgoing, _SENDER_EVENTS[evidence.outcome])
     if received:
         unit.incoming.move(exchange, received.next)
         _follow_up(desk, unit, exchange, received.actions)

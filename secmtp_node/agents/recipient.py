@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.utils import formatdate
 
-from secmtp_node.agents import checks, learning, witnessing
+from secmtp_node.agents import acknowledging, checks, opening, witnessing
 from secmtp_node.agents.desk import Desk
-from secmtp_node.agents.notices import notice
-from secmtp_node.ports.services import Delivery
-from secmtp_node.ports.values import Incoming, Job, KeyUse, SenderFault, StoredFile, Task
-from shared.api.messages import CompleteRequest
-from shared.crypto import stream
-from shared.crypto.shares import Shares
-from shared.encoding.labels import BlobDigest
-from shared.errors import EvidenceFault, NotFound, OurFault, SecMTPError
-from shared.evidence import bundle as bundles
+from secmtp_node.agents.opening import SECRET
+from secmtp_node.ports.values import Incoming, Job, KeyUse, StoredFile, Task
+from shared.errors import NotFound, SecMTPError, Unavailable
 from shared.evidence import composition
 from shared.evidence import head as heads
-from shared.evidence.bundle import Bundle, Openings
 from shared.evidence.head import Head
-from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import NRO, sign_nrr
 from shared.exchange.machine import step
-from shared.exchange.recipient import TABLES, Event, State
+from shared.exchange.recipient import TABLES, Action, Event, State
+from shared.exchange.timers import recipient_due
 
-PROOF = "proof of a sender's fault"
-SECRET = "s_R of an incoming exchange"
-# What can only fail through the sender, given shares that opened their commitments and blobs that are M's.
-SENDERS_FAULTS = frozenset({"content.key", "content.header", "content.commitment", "content.chunk", "content.end"})
+_TRADING = {Action.TRADE, Action.SETTLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +49,16 @@ def accept(desk: Desk, arrived: Arrived) -> str:
     the public ledger, and must not tell whose exchange it is.
     """
     incoming = None
-    try:
-        head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
-        if _find(desk, arrived.exchange) is None:
-            witnessing.require_trust(desk, head.manifest.core.ttp.name)
-            incoming = _signed(desk, arrived, _check(desk, arrived, head))
-    except BaseException:
-        desk.files.discard(arrived.ciphertext)
-        raise
-    stored = incoming is not None and _is_stored(desk, incoming)
+    with desk.locks.of(arrived.exchange):
+        try:
+            head = heads.open_head(arrived.head, arrived.exchange, desk.node_key)  # R1
+            if _find(desk, arrived.exchange) is None:
+                witnessing.require_trust(desk, head.manifest.core.ttp.name)
+                incoming = _signed(desk, arrived, _check(desk, arrived, head))
+        except BaseException:
+            desk.files.discard(arrived.ciphertext)
+            raise
+        stored = incoming is not None and _is_stored(desk, incoming)
     if not stored:
         desk.files.discard(arrived.ciphertext)
     desk.tell("envelope stored", exchange=arrived.exchange.hex(), peer=arrived.peer, again=not stored)
@@ -77,27 +66,35 @@ def accept(desk: Desk, arrived: Arrived) -> str:
 
 
 def trade(desk: Desk, job: Job) -> None:
-    """Complete at the TTP, for as long as it takes (R7). What comes back is verified before it is believed."""
-    incoming = _get(desk, job.exchange)
-    if incoming.state is State.SIGNED:
-        ttp = desk.ttp(incoming.manifest.core.ttp.name)
-        request = CompleteRequest(incoming.manifest, incoming.nro, incoming.nrr, incoming.sealed.escrow)
-        evidence = learning.learn(desk, ttp.complete(request), job.exchange)  # commits HAVE and s_T, or the end
-        desk.tell("traded", exchange=job.exchange.hex(), outcome=evidence.outcome)
+    """Complete at the TTP, for as long as it takes (R7, offline.md R4), or at the sender's node while it is away."""
+    with desk.locks.of(job.exchange):
+        incoming = _get(desk, job.exchange)
+        rule = step(TABLES[incoming.manifest.core.mode], incoming.state, Event.DUE)
+        if _TRADING & set(rule.actions):
+            _trade(desk, incoming)
     with desk.store.transaction() as unit:
         unit.jobs.finish(Task.TRADE, job.exchange)
 
 
 def deliver(desk: Desk, job: Job) -> None:
     """Open the message and deliver it, once (R8). Its file name is the exchange's, so a repetition is seen."""
-    incoming = _get(desk, job.exchange)
-    event = _open_and_deliver(desk, incoming) if incoming.state is State.HAVE else None
+    with desk.locks.of(job.exchange):
+        incoming = _get(desk, job.exchange)
+        if incoming.state is State.HAVE:
+            acknowledging.open_now(desk, incoming, in_session=False)
     with desk.store.transaction() as unit:
-        if event is not None:
-            unit.incoming.move(job.exchange, step(TABLES[incoming.manifest.core.mode], incoming.state, event).next)
         unit.jobs.finish(Task.DELIVER, job.exchange)
-    if event is not None:
-        desk.tell(event.value, exchange=job.exchange.hex())
+
+
+def _trade(desk: Desk, incoming: Incoming) -> None:
+    try:
+        opening.complete(desk, incoming)
+    except Unavailable as error:
+        if incoming.manifest.core.mode != "offline" or incoming.state is not State.SIGNED:
+            raise
+        desk.tell("the TTP is away: asking the sender's node", exchange=incoming.exchange.hex(), reason=error.message)
+        if not acknowledging.bring_nrr(desk, incoming):
+            raise
 
 
 def _check(desk: Desk, arrived: Arrived, head: Head) -> _Checked:
@@ -155,82 +152,13 @@ def _store(desk: Desk, incoming: Incoming) -> bool:
         if unit.incoming.find(incoming.exchange) is not None:
             return False
         unit.incoming.add(incoming)
-        unit.jobs.add(Task.TRADE, incoming.exchange, desk.now())
+        # A direct exchange has the session's time first, and no more: SIGNED never waits for anybody (offline.md R4).
+        direct = incoming.manifest.core.mode == "offline"
+        if direct:
+            unit.mark()
+        due = recipient_due(State.SIGNED, incoming.manifest.core, desk.now(), in_session=direct)
+        unit.jobs.add(Task.TRADE, incoming.exchange, due or desk.now())
     return True
-
-
-def _open_and_deliver(desk: Desk, incoming: Incoming) -> Event:
-    held = _held(desk, incoming)
-    try:
-        pieces = _on_top(desk, incoming, _opened(desk, incoming, held))
-        desk.mailboxes.deliver(Delivery(incoming.recipient, incoming.exchange.hex(), pieces))
-    except EvidenceFault as fault:
-        if fault.step not in SENDERS_FAULTS:
-            raise OurFault(f"what this node stored of an exchange isn't what it accepted: {fault}") from fault
-        _keep_proof(desk, incoming, held, fault)
-        desk.mailboxes.deliver(notice(desk, incoming, fault))
-        return Event.UNOPENABLE
-    return Event.OPENED
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """The evidence of the trade, and both shares."""
-
-    bundle: Bundle
-    shares: Shares = field(repr=False)
-
-
-def _held(desk: Desk, incoming: Incoming) -> _Held:
-    """Load and verify what was stored. If it doesn't verify now, store or trust root changed: never the sender."""
-    with desk.store.transaction() as unit:
-        evidence = unit.evidence.find(incoming.exchange)
-    if evidence is None:
-        raise OurFault("an exchange that HAS its key has no evidence of the trade")
-    try:
-        receipt = verify_bundle(evidence.bundle, desk.root)
-    except EvidenceFault as fault:
-        raise OurFault(f"the stored evidence of a trade doesn't verify any more: {fault}") from fault
-    own = desk.at_rest.open(incoming.sealed_secret, SECRET, incoming.exchange)
-    return _Held(evidence.bundle, Shares(receipt.share, own))
-
-
-def _opened(desk: Desk, incoming: Incoming, held: _Held) -> Iterator[bytes]:
-    """Return the message's octets, to be believed when the iterator has ended."""
-    key = composition.content_key(incoming.manifest, held.shares, incoming.sealed.wrapped_key)
-    return stream.decrypt(key, desk.files.read(incoming.ciphertext))
-
-
-def _keep_proof(desk: Desk, incoming: Incoming, held: _Held, fault: EvidenceFault) -> None:
-    """Keep what proves that the sender made a letter that nobody can read (evidence.md section 6).
-
-    That is the bundle *with* openings: without s_R nobody could check that decryption fails. Only if our
-    own copy of the ciphertext is still the one that was signed for: a damaged disk is no fault of the
-    sender's.
-    """
-    digest = BlobDigest()
-    for piece in desk.files.read(incoming.ciphertext):
-        digest.update(piece)
-    if digest.digest() != incoming.manifest.h_ct:
-        raise OurFault("the stored ciphertext was damaged after it was signed for: restore it") from fault
-    proof = bundles.encode(held.bundle.opened(Openings(held.shares.recipient, incoming.sealed.wrapped_key)))
-    sealed = desk.at_rest.seal(proof, PROOF, incoming.exchange)
-    with desk.store.transaction() as unit:
-        unit.evidence.add_fault(SenderFault(incoming.exchange, fault.step, sealed, desk.now()))
-    desk.tell("the sender made a letter that doesn't open", exchange=incoming.exchange.hex(), step=fault.step)
-
-
-def _on_top(desk: Desk, incoming: Incoming, content: Iterator[bytes]) -> Iterator[bytes]:
-    """Put the node's headers in front of the content; the last one marks where the content begins (smtp.md M6)."""
-    core = incoming.manifest.core
-    host, peer = desk.policy.domains[0], incoming.peer.partition(",")[0]
-    yield f"Return-Path: <{core.sender.address}>\r\n".encode()
-    trace = f"from {peer} by {host} with ESMTPS id {incoming.exchange.hex()[:16]}"
-    yield f"Received: {trace}; {formatdate(incoming.accepted)}\r\n".encode()
-    passed = f"x-secmtp=pass header.from={core.sender.address} (mode {core.mode}, receipt level {core.recipient.level})"
-    yield f"Authentication-Results: {host}; {passed}\r\n".encode()
-    yield f"SecMTP-Exchange: {incoming.exchange.hex()}\r\n".encode()
-    yield from content
 
 
 def _find(desk: Desk, exchange: bytes) -> Incoming | None:

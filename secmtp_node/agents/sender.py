@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from secmtp_node.agents import witnessing
+from secmtp_node.agents import modes, witnessing
 from secmtp_node.agents.addresses import Addressee
 from secmtp_node.agents.desk import Desk
 from secmtp_node.ports.services import Login, SigningPair, Submitted
@@ -14,6 +14,7 @@ from secmtp_node.ports.values import KeyUse, Letter, Outgoing, StoredFile, Task
 from shared.crypto import suites
 from shared.crypto.keys import key_id
 from shared.crypto.shares import Shares
+from shared.crypto.signing import token_digest
 from shared.crypto.stream import encrypt
 from shared.encoding.address import normal_address
 from shared.errors import Forbidden, NotFound, SecMTPError, Unauthenticated
@@ -21,10 +22,14 @@ from shared.evidence import composition
 from shared.evidence.composition import Secrets
 from shared.evidence.manifest import Core, NamedTTP, Recipient, Sender, size_class
 from shared.evidence.records import VerifiedTTP
+from shared.evidence.statements import sign_abort
 from shared.evidence.tokens import sign_nro
 from shared.exchange.sender import State
+from shared.exchange.timers import sender_due
 
 SECRET = "s_R of an outgoing exchange"
+SHARE = "s_T of an outgoing exchange"
+ABORT = "ABORT of an outgoing exchange"
 HEADERS = "head of a letter"
 
 
@@ -65,7 +70,7 @@ def submit(desk: Desk, login: Login, sender: str, recipients: Sequence[str], mes
     addresses = tuple(dict.fromkeys(normal_address(recipient) for recipient in recipients))
     if not addresses:
         raise NotFound("the message has no recipient")
-    parts = (login.address, sender, *addresses)
+    parts = (login.address, sender, *addresses, *([f"mode {message.mode}"] if message.mode else []))
     fingerprint = desk.at_rest.fingerprint(b"letter", message.digest, *(part.encode() for part in parts))
     repeated = _known(desk, fingerprint)
     if repeated is not None:
@@ -82,10 +87,11 @@ def submit(desk: Desk, login: Login, sender: str, recipients: Sequence[str], mes
     ttp = desk.book.ttp_record()
     witnessing.require_trust(desk, ttp.record.name)
     addressees = [desk.book.find(address) for address in addresses]
+    chosen = modes.choose(desk.policy.modes, login.address, message.mode, addressees)
     witnessing.require_witnesses(desk, ttp.record, login.address, addresses)
     sealing = _Sealing(desk, letter, _origin(desk, login), ttp, message)
     try:
-        exchanges = sealing.all(addressees)
+        exchanges = sealing.all(addressees, chosen)
     except BaseException:
         sealing.discard()
         raise
@@ -127,6 +133,9 @@ def _commit(desk: Desk, letter: Letter, exchanges: Sequence[Outgoing]) -> str | 
         for exchange in exchanges:
             unit.outgoing.add(exchange)
             unit.jobs.add(Task.CARRY, exchange.exchange, desk.now())
+            if exchange.manifest.core.mode == "offline":
+                due = sender_due(exchange.state, exchange.manifest.core, desk.now())
+                unit.jobs.add(Task.SETTLE, exchange.exchange, due or desk.now())
     desk.tell("letter accepted", exchanges=[exchange.exchange.hex() for exchange in exchanges])
     return None
 
@@ -150,16 +159,16 @@ class _Sealing:
     message: Submitted
     written: list[StoredFile] = field(default_factory=list)
 
-    def all(self, addressees: Sequence[Addressee]) -> list[Outgoing]:
-        """Return one exchange for each. Visible recipients share a ciphertext; a blind one has its own."""
+    def all(self, addressees: Sequence[Addressee], chosen: Sequence[str]) -> list[Outgoing]:
+        """Return one exchange for each, in its mode. Visible recipients share a ciphertext; a blind one has its own."""
         shared: tuple[bytes, StoredFile] | None = None
         exchanges = []
-        for addressee in addressees:
+        for addressee, mode in zip(addressees, chosen, strict=True):
             if addressee.binding.address in self.message.visible:
                 shared = shared or self._ciphertext()
-                exchanges.append(self._exchange(addressee, *shared))
+                exchanges.append(self._exchange(self._core(addressee, mode), addressee, *shared))
             else:
-                exchanges.append(self._exchange(addressee, *self._ciphertext()))
+                exchanges.append(self._exchange(self._core(addressee, mode), addressee, *self._ciphertext()))
         return exchanges
 
     def discard(self) -> None:
@@ -173,16 +182,26 @@ class _Sealing:
         self.written.append(file)
         return content_key, file
 
-    def _exchange(self, addressee: Addressee, content_key: bytes, file: StoredFile) -> Outgoing:
-        core = self._core(addressee)
+    def _exchange(self, core: Core, addressee: Addressee, content_key: bytes, file: StoredFile) -> Outgoing:
         drawn = Secrets(Shares(self.desk.draw(32), self.desk.draw(32)), content_key)
         escrow = self.ttp.epoch_for(core.expires, core.suite.kem).key
         manifest, sealed = composition.compose(core, drawn, file.digest, addressee.binding.hpke, escrow)
-        nro = sign_nro(manifest.exchange, self.letter.accepted, self.origin.key, self.origin.chain)
-        secret = self.desk.at_rest.seal(drawn.shares.recipient, SECRET, manifest.exchange)
-        return Outgoing(manifest.exchange, self.letter.id, State.QUEUED, manifest, nro, sealed, secret, file)
+        name = manifest.exchange
+        nro = sign_nro(name, self.letter.accepted, self.origin.key, self.origin.chain)
+        secret = self.desk.at_rest.seal(drawn.shares.recipient, SECRET, name)
+        made = Outgoing(name, self.letter.id, State.QUEUED, manifest, nro, sealed, secret, file)
+        return self._direct(made, drawn.shares.ttp) if core.mode == "offline" else made
 
-    def _core(self, addressee: Addressee) -> Core:
+    def _direct(self, made: Outgoing, share: bytes) -> Outgoing:
+        """Add what only a direct exchange needs: s_T, and the ABORT that nobody could sign later (offline.md S2)."""
+        abort = sign_abort(made.exchange, token_digest(made.nro), self.origin.key, self.origin.chain)
+        return replace(
+            made,
+            sealed_share=self.desk.at_rest.seal(share, SHARE, made.exchange),
+            sealed_abort=self.desk.at_rest.seal(abort.encode("ascii"), ABORT, made.exchange),
+        )
+
+    def _core(self, addressee: Addressee, mode: str) -> Core:
         binding, policy = addressee.binding, self.desk.policy
         suite = suites.of_kind(binding.hpke.kind)
         expires = self.letter.accepted + policy.expiry
@@ -191,7 +210,7 @@ class _Sealing:
         return Core(
             suite=suite,
             nonce=self.desk.draw(32),
-            mode="online",
+            mode=mode,
             sender=Sender(self.letter.login, origin_key),
             recipient=Recipient(binding.address, binding.receipt.key_id, binding.hpke.key_id, binding.level),
             ttp=NamedTTP(
@@ -206,4 +225,5 @@ class _Sealing:
             expires=expires,
             size=size_class(self.message.octets),
             notice=policy.notice,
+            direct_until=self.letter.accepted + policy.direct if mode == "offline" else None,
         )

@@ -19,7 +19,7 @@ from shared.api.messages import Cosignature
 from shared.encoding.address import domain_of
 from shared.errors import EvidenceFault, Forbidden, NotFound, PeerFault, Unavailable
 from shared.evidence import bundle as bundles
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle, Bundle, DirectBundle
 from shared.evidence.records import TTPRecord, VerifiedTTP
 from shared.ledger import note as notes
 from shared.ledger import policy as policies
@@ -93,9 +93,15 @@ def require_witnesses(desk: Desk, record: TTPRecord, sender: str, recipients: It
             raise Forbidden(f"{record.name} has too few witnesses that are independent of you and {recipient}")
 
 
-def show(unit: Unit, bundle: Bundle, now: int) -> None:
+def show(unit: Unit, bundle: AnyBundle, now: int) -> None:
     """Keep the checkpoint of a verified bundle, to be compared with what the log shows to everybody (N6)."""
-    octets = proofs.decode(bundle.proof).checkpoint
+    if isinstance(bundle, DirectBundle):
+        if bundle.anchor is None:
+            return
+        shown = bundle.anchor.lodged.shown
+    else:
+        shown = bundle.shown
+    octets = proofs.decode(shown.proof).checkpoint
     state = witness.decode_state(octets)
     seen = unit.checkpoints.newest(bundle.manifest.core.ttp.name)
     if seen is not None and notes.parse(seen.note).text == notes.parse(octets).text:

@@ -13,16 +13,22 @@ from email.utils import formatdate
 
 from secmtp_node.ports.services import Report
 from shared.evidence import bundle as bundles
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle
 
 BUNDLE_TYPE = "application/vnd.secmtp.bundle+json"
 FILE_NAME = "receipt.secmtp.json"
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(<[\x21-\x7e]{1,900}>)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _ACTIONS = {
     "COMPLETED": ("delivered", "2.0.0"),
+    "ACKNOWLEDGED": ("delivered", "2.0.0"),
+    "ABORTED": ("failed", "5.4.7"),
     "EXPIRED": ("failed", "5.4.7"),
     "INVALID": ("failed", "5.7.5"),
     "REFUSED": ("failed", "5.0.0"),
+}
+_CARRIED_BY = {
+    "COMPLETED": "signed for it, and could read it from then on: the trusted third party gave it the key.",
+    "ACKNOWLEDGED": "signed for it, and acknowledged that it opened it: the receipt is carried by that ACK.",
 }
 
 
@@ -37,7 +43,7 @@ class MailReports:
         lines = (
             f"Your message to {report.recipient} was received.",
             "",
-            f"The node of {report.recipient.rpartition('@')[2]} signed for it, and could read it from then on.",
+            f"The node of {report.recipient.rpartition('@')[2]} {_CARRIED_BY[report.outcome]}",
             "The attached bundle proves that to anybody who has the root certificate:",
             "",
             f"    secmtp evidence verify {FILE_NAME} --trust root.pem",
@@ -60,7 +66,7 @@ class MailReports:
 
     def _message(self, report: Report, subject: str, lines: list[str] | tuple[str, ...]) -> Iterator[bytes]:
         boundary = f"=_report_{report.exchange.hex()[:32]}"
-        kind = "receipt" if report.outcome == "COMPLETED" else "failure"
+        kind = "receipt" if report.outcome in _CARRIED_BY else "failure"
         yield _text(
             "Return-Path: <>",
             f"From: Certified mail at {self.host} <postmaster@{self.host}>",
@@ -99,7 +105,7 @@ class MailReports:
         ]
 
 
-def _attachment(boundary: str, bundle: Bundle) -> Iterator[bytes]:
+def _attachment(boundary: str, bundle: AnyBundle) -> Iterator[bytes]:
     yield _text(
         f"--{boundary}",
         f"Content-Type: {BUNDLE_TYPE}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,9 +20,10 @@ from shared.api.messages import (
     RefuseRequest,
     StatusRequest,
 )
+from shared.api.verbs import Answer, Verb
 from shared.crypto.keys import HpkePrivateKey
 from shared.evidence.anchored import Lodged
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle, Bundle
 from shared.evidence.refusal import RefusalFile
 from shared.ledger.anchor import Batch
 
@@ -47,7 +49,8 @@ class Submitted:
     """A submitted message: its content (the octets without top-level Bcc fields) and what is known of it.
 
     `content` gives the octets anew each time it is called; `digest` is their SHA-256. `visible` holds the
-    addresses in To and Cc, as far as they can be read; `headers` is the bounded head of the content.
+    addresses in To and Cc, as far as they can be read; `headers` is the bounded head of the content; `mode` is
+    what the message asks for, or empty.
     """
 
     content: Callable[[], Iterable[bytes]]
@@ -55,6 +58,7 @@ class Submitted:
     digest: bytes
     visible: frozenset[str]
     headers: bytes = field(repr=False)
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +205,31 @@ class Rejected:
     reply: str
 
 
+class PeerSession(Protocol):
+    """One connection with a peer. Each call raises Unavailable for 4yz to mail, no reply, or what is no answer."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether the peer offers the verbs of the direct exchange."""
+
+    def carry(self, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope."""
+
+    def ask(self, verb: Verb, exchange: bytes, share: bytes | None = None) -> Answer:
+        """Ask for an NRR, or give s_T for an ACK (offline.md V1, V2)."""
+
+    def bring(self, verb: Verb, exchange: bytes, token: str) -> Answer:
+        """Bring an NRR or an ACK (offline.md V3, V4)."""
+
+
 class Carrier(Protocol):
-    """Brings envelopes to peers over SMTP and TLS with certificates on both sides."""
+    """Talks to peers over SMTP and TLS with certificates on both sides."""
 
     def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
-        """Bring one envelope. Raises Unavailable for 4yz, no connection or no reply."""
+        """Bring one envelope, and nothing else. Raises Unavailable for 4yz, no connection or no reply."""
+
+    def open(self, peer: Peer) -> AbstractContextManager[PeerSession]:
+        """Open a session; it ends with the block. Raises Unavailable, also for what breaks inside the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +259,7 @@ class Report:
     reason: str
     accepted: int
     time: int
-    bundle: Bundle | None
+    bundle: AnyBundle | None
     headers: bytes
 
 

@@ -55,8 +55,11 @@ class OutgoingExchanges(Protocol):
     def of_letter(self, letter: bytes) -> Sequence[Outgoing]:
         """Return the exchanges of a letter in the order of submission."""
 
-    def move(self, exchange: bytes, state: sender.State, reply: str | None = None) -> None:
-        """Set the state, and what the peer replied unless None."""
+    def move(self, exchange: bytes, state: sender.State, **more: str) -> None:
+        """Set the state; and `reply` (the peer's), `nrr`, `ack` where they are given."""
+
+    def in_states(self, states: Collection[sender.State]) -> Sequence[bytes]:
+        """Return the ids of exchanges that are in one of these states."""
 
 
 class IncomingExchanges(Protocol):
@@ -68,8 +71,11 @@ class IncomingExchanges(Protocol):
     def find(self, exchange: bytes) -> Incoming | None:
         """Return an exchange, None when there is none."""
 
-    def move(self, exchange: bytes, state: recipient.State) -> None:
-        """Set the state."""
+    def move(self, exchange: bytes, state: recipient.State, **more: str | bytes) -> None:
+        """Set the state; and `sealed_share`, `ack` where they are given."""
+
+    def in_states(self, states: Collection[recipient.State]) -> Sequence[bytes]:
+        """Return the ids of exchanges that are in one of these states."""
 
 
 class Jobs(Protocol):
@@ -79,7 +85,13 @@ class Jobs(Protocol):
         """Have it done at `due`, or earlier if it is there already with an earlier time."""
 
     def take(self, now: int, lease: int) -> Job | None:
-        """Take the job that is due longest, hide it from others for `lease` seconds and count the attempt."""
+        """Take the job that is due longest, hide it from others for `lease` seconds and count the attempt.
+
+        What is done in batches (anchors) isn't taken here.
+        """
+
+    def due(self, task: Task, now: int, limit: int) -> Sequence[Job]:
+        """Return the jobs of one task that are due longest. They stay due: one worker alone asks for them."""
 
     def recover(self, now: int) -> None:
         """Make every job due that was tried before: at start, whoever took it is dead. Trying early is harmless."""
@@ -102,6 +114,9 @@ class EvidenceRecords(Protocol):
 
     def add(self, evidence: Evidence) -> None:
         """Keep a bundle. The first one of an exchange stands."""
+
+    def put(self, evidence: Evidence) -> None:
+        """Keep a bundle in the place of the one that is there: a receipt in that of a token of no trade."""
 
     def find(self, exchange: bytes) -> Evidence | None:
         """Return the evidence of an exchange."""
@@ -193,6 +208,12 @@ class Users(Protocol):
 
 class Unit(Protocol):
     """One transaction."""
+
+    def mark(self, least: int = 0) -> None:
+        """Count a step that a database from before it must not take back: something leaves after this commit."""
+
+    def mark_of_database(self) -> int:
+        """Return how many such steps the database knows."""
 
     @property
     def letters(self) -> Letters:

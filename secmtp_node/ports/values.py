@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shared.crypto.keys import HpkePublicKey
-from shared.evidence.bundle import Bundle
+from shared.evidence.bundle import AnyBundle
 from shared.evidence.composition import Sealed
 from shared.evidence.manifest import Manifest
 from shared.exchange import recipient, sender
@@ -43,7 +43,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The sender's side of one exchange."""
+    """The sender's side of one exchange. In offline mode it keeps s_T and its ABORT, sealed, and what R signed."""
 
     exchange: bytes
     letter: bytes
@@ -54,6 +54,10 @@ class Outgoing:
     sealed_secret: bytes = field(repr=False)
     ciphertext: StoredFile
     reply: str = ""
+    sealed_share: bytes = field(default=b"", repr=False)
+    sealed_abort: bytes = field(default=b"", repr=False)
+    nrr: str = ""
+    ack: str = ""
 
     @property
     def recipient(self) -> str:
@@ -63,7 +67,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The recipient's side of one exchange. `peer` says who brought the envelope, in words."""
+    """The recipient's side of one exchange. `peer` says who brought the envelope, in words.
+
+    `sealed_share` is s_T that came directly, sealed; with an NRD it stands in the evidence.
+    """
 
     exchange: bytes
     state: recipient.State
@@ -75,6 +82,8 @@ class Incoming:
     ciphertext: StoredFile
     accepted: int
     peer: str = ""
+    sealed_share: bytes = field(default=b"", repr=False)
+    ack: str = ""
 
     @property
     def recipient(self) -> str:
@@ -91,6 +100,9 @@ class Task(StrEnum):
     REPORT_FAILURE = "report the failure"
     TRADE = "trade at the TTP"
     DELIVER = "open and deliver"
+    SETTLE = "settle a direct exchange"
+    BRING = "bring the ACK to the sender's node"
+    ANCHOR = "anchor what was exchanged directly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class Job:
 class Evidence:
     """A verified bundle as it is kept: without openings."""
 
-    bundle: Bundle
+    bundle: AnyBundle
     outcome: str
     time: int
 

@@ -27,6 +27,11 @@ class Input:
         """Drop what came already: what was sent before TLS began must not be run inside it (RFC 3207 §6)."""
         self._held.clear()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether more has come than was taken."""
+        return bool(self._held) or bool(getattr(self._reader, "_buffer", b""))
+
     def give_back(self, octets: bytes) -> None:
         """Put octets in front of what is to be read."""
         self._held[:0] = octets

@@ -1,7 +1,7 @@
 """A submitted message as octets: its content without top-level Bcc fields, and the little that is known of it.
 
-The header section is scanned, never parsed and written again: what isn't a Bcc field is handed on octet
-for octet (smtp.md M4).
+The header section is scanned, never parsed and written again: what isn't a Bcc field, or the wish for a mode, is
+handed on octet for octet (smtp.md M4, M10).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ MAX_RECEIVED = 100
 # obs-bcc (RFC 5322 §4.5.3) allows blanks before the colon; resent fields are blind just as well.
 _BLIND = re.compile(rb"(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
 _VISIBLE = re.compile(rb"(?:to|cc)[ \t]*:", re.IGNORECASE)
+_MODE = re.compile(rb"x-secmtp-mode[ \t]*:", re.IGNORECASE)
+_MODE_NAME = re.compile(r"[a-z]{1,20}")
 _RECEIVED = re.compile(rb"received[ \t]*:", re.IGNORECASE)
 
 
@@ -40,7 +42,7 @@ def read_message(path: Path) -> Submitted:
     fields = _fields(header)
     if sum(bool(_RECEIVED.match(field)) for field in fields) > MAX_RECEIVED:
         raise Loop(f"the message has been through more than {MAX_RECEIVED} servers: a loop")
-    kept = b"".join(field for field in fields if not _BLIND.match(field))
+    kept = b"".join(field for field in fields if not _BLIND.match(field) and not _MODE.match(field))
 
     def content() -> Iterator[bytes]:
         yield kept
@@ -52,7 +54,7 @@ def read_message(path: Path) -> Submitted:
     digest = BlobDigest()
     for piece in content():
         digest.update(piece)
-    return Submitted(content, digest.octets, digest.digest(), _visible(fields), kept[:MAX_SHOWN])
+    return Submitted(content, digest.octets, digest.digest(), _visible(fields), kept[:MAX_SHOWN], _mode(fields))
 
 
 def _header(path: Path) -> tuple[bytes, int]:
@@ -82,6 +84,16 @@ def _fields(header: bytes) -> list[bytes]:
     elif fields:
         fields[-1] = fields[-1][:-2]
     return fields
+
+
+def _mode(fields: list[bytes]) -> str:
+    """Return the mode that the message asks for, empty if it asks for none. Raises Malformed."""
+    asked = [
+        field.partition(b":")[2].decode("utf-8", "replace").strip().lower() for field in fields if _MODE.match(field)
+    ]
+    if len(asked) > 1 or (asked and not _MODE_NAME.fullmatch(asked[0])):
+        raise Malformed("X-SecMTP-Mode stands at most once, and is the name of a mode")
+    return asked[0] if asked else ""
 
 
 def _visible(fields: list[bytes]) -> frozenset[str]:

@@ -7,29 +7,28 @@ a list of lines; what is in the tables below is what this server does instead (d
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
-from secmtp_node.ports.services import Login
 from secmtp_node.smtp import replies as r
 from secmtp_node.smtp.address import parse_mailbox, parse_parameters, split_path
-from secmtp_node.smtp.credentials import MECHANISMS, credentials
+from secmtp_node.smtp.credentials import MECHANISMS
 from secmtp_node.smtp.data import DataReader
 from secmtp_node.smtp.lines import BareLineEnd, Input, LineTooLong
+from secmtp_node.smtp.login import LOGIN_LINE, Logins
 from secmtp_node.smtp.message import Loop
 from secmtp_node.smtp.ports import CertifiedPeer, PeerService
 from secmtp_node.smtp.replies import Reply
 from secmtp_node.smtp.session import Closing, Listening, Transaction, parameter_refusal
 from secmtp_node.smtp.spool import SpoolFile
+from secmtp_node.smtp.verbs import PeerVerbs
+from shared.api import verbs
 from shared.errors import Malformed, SecMTPError, Unauthenticated
 
 COMMAND = 512
-LOGIN_LINE = 12288  # RFC 4954 §4
-FAILED_PAUSE = 1.0
 WORK = "smtp application"  # the name of tasks that a stop waits for
 LINGER = 5.0  # how long a client may take to read the last reply
 OVER = 2  # how many times the size bound is read and dropped before the connection is closed
@@ -48,17 +47,16 @@ class SmtpConnection(SMTP):
         self._implicit_tls = implicit_tls
         self._input: Input
         self._greeted = False
-        self._login: Login | None = None
+        self._logins = Logins(self, listening)
         self._peer: CertifiedPeer | None = None
         self._transaction: Transaction | None = None
         self._errors = 0
-        self._failed_logins = 0
         self._under_way: asyncio.Future[Any] | None = None
         self._commands: dict[bytes, Callable[[str], Awaitable[None]]] = {
             b"EHLO": self._ehlo,
             b"HELO": self._helo,
             b"STARTTLS": self._starttls,
-            b"AUTH": self._auth,
+            b"AUTH": self._logins.auth,
             b"MAIL": self._mail,
             b"RCPT": self._rcpt,
             b"DATA": self._data,
@@ -67,13 +65,45 @@ class SmtpConnection(SMTP):
             b"VRFY": self._vrfy,
             b"QUIT": self._quit,
         }
+        self._verbs = None if listening.peers is None else PeerVerbs(self, listening.peers)
+        if self._verbs is not None:
+            self._commands.update(self._verbs.commands)
 
     @property
-    def _secure(self) -> bool:
+    def peer(self) -> CertifiedPeer | None:
+        """The node that was admitted."""
+        return self._peer
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether EHLO was said, and no mail transaction is open."""
+        return self._greeted and self._transaction is None
+
+    def waiting(self) -> bool:
+        """Whether the client has sent more than the line that is being answered."""
+        return self._input.waiting
+
+    async def line(self) -> str:
+        """Return the next line of a token."""
+        return await self.read_line(COMMAND - 2)
+
+    async def read_line(self, limit: int) -> str:
+        """Return the next line, whatever it is."""
+        self._reset_timeout()
+        return (await self._input.line(limit)).decode("ascii", "replace")
+
+    async def push_lines(self, lines: list[str]) -> None:
+        """Send the lines of a reply."""
+        await self.push("\r\n".join(lines))
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is on."""
         return self._implicit_tls or self._tls_protocol is not None
 
     @property
-    def _address(self) -> str:
+    def client(self) -> str:
+        """The client's IP address."""
         session: Any = self.session  # None before a connection, which aiosmtpd's types don't say
         peer = None if session is None else session.peer
         return str(peer[0]) if isinstance(peer, tuple) else "local"
@@ -81,7 +111,7 @@ class SmtpConnection(SMTP):
     def eof_received(self) -> bool | None:
         """Let the loop come to the end of what was sent; aiosmtpd would cancel it half-way through a message."""
         self._reader.feed_eof()
-        return not self._secure
+        return not self.secure
 
     def _timeout_cb(self) -> None:
         """Say why before closing (smtp.md M9): aiosmtpd closes without a word. Who doesn't read is cut off."""
@@ -93,7 +123,7 @@ class SmtpConnection(SMTP):
 
     async def _handle_client(self) -> None:
         """Greet, then take commands until the end. Whatever happens, the connection is closed and counted off."""
-        address = self._address
+        address = self.client
         if not self._l.guard.enter(address):
             await self._say(r.TOO_MANY_CONNECTIONS)
             self._close()
@@ -110,6 +140,7 @@ class SmtpConnection(SMTP):
             self._l.failed("smtp connection", error)
         finally:
             self._l.guard.leave(address)
+            self._cut()
             self._close()
 
     async def _serve(self) -> None:
@@ -119,57 +150,58 @@ class SmtpConnection(SMTP):
                 line = await self._input.line(COMMAND - 2 if not self._greeted else LOGIN_LINE)
                 await self._command(line)
             except LineTooLong:
-                await self._refuse(r.LINE_TOO_LONG)
+                await self.refuse(r.LINE_TOO_LONG)
             except BareLineEnd:
-                await self._refuse(r.BARE_LINE_END)
+                await self.refuse(r.BARE_LINE_END)
 
     async def _command(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         command = self._commands.get(verb.upper())
         if command is None:
-            await self._refuse(r.UNKNOWN_COMMAND)
+            await self.refuse(r.UNKNOWN_COMMAND)
             return
         if len(line) > COMMAND * 2 and verb.upper() != b"AUTH":  # RFC 6531 and parameters make lines longer
-            await self._refuse(r.LINE_TOO_LONG)
+            await self.refuse(r.LINE_TOO_LONG)
             return
         try:
             argument = rest.strip(b" ").decode("utf-8")
         except UnicodeDecodeError:
-            await self._refuse(r.BAD_UTF8)
+            await self.refuse(r.BAD_UTF8)
             return
         await command(argument)
 
     async def _ehlo(self, argument: str) -> None:
         if not argument:
-            await self._refuse(r.BAD_SYNTAX)
+            await self.refuse(r.BAD_SYNTAX)
             return
+        self._cut()
         self._greeted, self._transaction = True, None
         lines = [self.hostname, f"SIZE {self._l.limits.octets}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
         lines.append("ENHANCEDSTATUSCODES")
-        if self.tls_context is not None and not self._secure:
+        if self.tls_context is not None and not self.secure:
             lines.append("STARTTLS")
-        if self._l.mail is not None and (self._secure or not self._l.require_tls):
+        if self._l.mail is not None and (self.secure or not self._l.require_tls):
             lines.append("AUTH " + " ".join(MECHANISMS))
-        if self._secure:
-            lines.append("SECMTP")
+        if self.secure:
+            lines.append(verbs.KEYWORD if self._verbs is None else f"{verbs.KEYWORD} {verbs.OFFLINE}")
         await self.push("\r\n".join(f"250{'-' if line is not lines[-1] else ' '}{line}" for line in lines))
 
     async def _helo(self, argument: str) -> None:
         if not argument:
-            await self._refuse(r.BAD_SYNTAX)
+            await self.refuse(r.BAD_SYNTAX)
             return
         self._greeted, self._transaction = True, None
         await self.push(f"250 {self.hostname}")
 
     async def _starttls(self, argument: str) -> None:
-        if argument or self._secure or self.tls_context is None:
-            await self._refuse(r.BAD_SYNTAX if argument else r.BAD_SEQUENCE)
+        if argument or self.secure or self.tls_context is None:
+            await self.refuse(r.BAD_SYNTAX if argument else r.BAD_SEQUENCE)
             return
         self._input.forget()
         await self.smtp_STARTTLS("")
         # A new session (RFC 3207 §4.2): nothing that was said before TLS counts.
         self._input.forget()
-        self._greeted, self._transaction, self._login = False, None, None
+        self._greeted, self._transaction, self._logins.login = False, None, None
         if self._l.peers is not None:
             await self._admit(self._l.peers)
 
@@ -179,67 +211,25 @@ class SmtpConnection(SMTP):
         if not certificate:
             raise Closing(r.PEER_REFUSED)
         try:
-            self._peer = await self._in_thread(peers.admit, certificate)
+            self._peer = await self.in_thread(peers.admit, certificate)
         except SecMTPError as error:
             raise Closing(r.PEER_REFUSED.saying(f"certificate refused: {error.message}")) from error
 
-    async def _auth(self, argument: str) -> None:
-        mechanism, _, initial = argument.partition(" ")
-        refusal = self._auth_refusal(mechanism.upper())
-        if refusal is not None or self._l.mail is None:
-            await self._refuse(refusal or r.UNKNOWN_COMMAND)
-            return
-        try:
-            address, password = await credentials(mechanism.upper(), initial, self._challenge)
-        except Malformed as error:
-            await self._refuse(r.CANCELLED if error.code == "cancelled" else r.BAD_BASE64)
-            return
-        try:
-            self._login = await self._in_thread(self._l.mail.log_in, address, password)
-        except Unauthenticated:
-            await self._failed_login()
-            return
-        except SecMTPError as error:
-            await self._refuse(r.of_error(error))
-            return
-        await self._say(r.AUTHENTICATED)
-
-    def _auth_refusal(self, mechanism: str) -> Reply | None:
-        if self._l.require_tls and not self._secure:
-            return r.ENCRYPTION_REQUIRED
-        if not self._greeted or self._login is not None or self._transaction is not None:
-            return r.BAD_SEQUENCE
-        if mechanism not in MECHANISMS:
-            return r.UNKNOWN_MECHANISM if mechanism else r.BAD_SYNTAX
-        if self._l.guard.blocked(self._address, self.loop.time()):
-            return r.LOGIN_BLOCKED
-        return None
-
-    async def _challenge(self, prompt: str) -> str:
-        await self.push("334 " + base64.b64encode(prompt.encode("ascii")).decode("ascii"))
-        answer = (await self._input.line(LOGIN_LINE)).decode("ascii", "replace")
-        if answer == "*":
-            raise Malformed("cancelled", code="cancelled")
-        return answer
-
-    async def _failed_login(self) -> None:
-        self._failed_logins += 1
-        self._l.guard.failed(self._address, self.loop.time())
-        await asyncio.sleep(FAILED_PAUSE * self._failed_logins)
-        if self._failed_logins >= self._l.limits.failed_logins:
-            raise Closing(r.TOO_MANY_ERRORS)
-        await self._refuse(r.BAD_LOGIN)
+    def _cut(self) -> None:
+        if self._verbs is not None:
+            self._verbs.cut()
 
     async def _mail(self, argument: str) -> None:
+        self._cut()
         refusal = self._mail_refusal()
         if refusal is None:
             refusal = await self._begin(argument)
-        await (self._say(r.SENDER_OK) if refusal is None else self._refuse(refusal))
+        await (self._say(r.SENDER_OK) if refusal is None else self.refuse(refusal))
 
     def _mail_refusal(self) -> Reply | None:
-        if self._l.require_tls and not self._secure:
+        if self._l.require_tls and not self.secure:
             return r.NEED_TLS
-        if self._l.mail is not None and self._l.require_login and self._login is None:
+        if self._l.mail is not None and self._l.require_login and self._logins.login is None:
             return r.NEED_LOGIN
         if self._l.peers is not None and self._peer is None and self._l.require_tls:
             return r.PEER_REFUSED
@@ -260,7 +250,7 @@ class SmtpConnection(SMTP):
         try:
             sender = parse_mailbox(path, home=self._l.home) if path else ""
             if self._l.mail is not None:
-                await self._in_thread(self._l.mail.check_sender, self._login, sender)
+                await self.in_thread(self._l.mail.check_sender, self._logins.login, sender)
         except Malformed as error:
             return r.BAD_ADDRESS.saying(error.message)
         except SecMTPError as error:
@@ -271,10 +261,10 @@ class SmtpConnection(SMTP):
     async def _rcpt(self, argument: str) -> None:
         transaction = self._transaction
         if transaction is None:
-            await self._refuse(r.BAD_SEQUENCE)
+            await self.refuse(r.BAD_SEQUENCE)
             return
         refusal = await self._add_recipient(transaction, argument)
-        await (self._say(r.RECIPIENT_OK) if refusal is None else self._refuse(refusal))
+        await (self._say(r.RECIPIENT_OK) if refusal is None else self.refuse(refusal))
 
     async def _add_recipient(self, transaction: Transaction, argument: str) -> Reply | None:
         most = 1 if self._l.peers is not None else self._l.limits.recipients
@@ -304,17 +294,17 @@ class SmtpConnection(SMTP):
 
     async def _check_recipient(self, recipient: str) -> None:
         if self._l.mail is not None:
-            await self._in_thread(self._l.mail.check_recipient, self._login, recipient)
+            await self.in_thread(self._l.mail.check_recipient, self._logins.login, recipient)
         elif self._l.peers is not None:
-            await self._in_thread(self._l.peers.check_recipient, recipient)
+            await self.in_thread(self._l.peers.check_recipient, recipient)
 
     async def _data(self, argument: str) -> None:
         if argument:
-            await self._refuse(r.BAD_SYNTAX)
+            await self.refuse(r.BAD_SYNTAX)
             return
         transaction = self._transaction
         if transaction is None or not transaction.recipients:
-            await self._refuse(r.BAD_SEQUENCE if transaction is None else r.NO_RECIPIENTS)
+            await self.refuse(r.BAD_SEQUENCE if transaction is None else r.NO_RECIPIENTS)
             return
         await self.push("354 send the message, end it with <CRLF>.<CRLF>")
         self._transaction = None
@@ -354,13 +344,13 @@ class SmtpConnection(SMTP):
             return r.BARE_OCTETS
         if received > bound:
             return r.TOO_LARGE
-        await self._in_thread(spooled.finish)
+        await self.in_thread(spooled.finish)
         return None
 
     async def _hand_over(self, transaction: Transaction, spooled: SpoolFile) -> Reply:
         """Give the durable message to the application; 250 only when it says that all is committed."""
         try:
-            return r.STORED.saying(await self._in_thread(self._take, transaction, spooled.path))
+            return r.STORED.saying(await self.in_thread(self._take, transaction, spooled.path))
         except Loop:
             return r.LOOP
         except SecMTPError as error:
@@ -368,12 +358,19 @@ class SmtpConnection(SMTP):
 
     def _take(self, transaction: Transaction, message: Path) -> str:
         if self._l.peers is not None and self._peer is not None:
-            return self._l.peers.accept(self._peer, transaction.sender, transaction.recipients[0], message)
+            return self._accept(self._l.peers, self._peer, transaction, message)
         if self._l.mail is not None:
-            return self._l.mail.submit(self._login, transaction.sender, transaction.recipients, message)
+            return self._l.mail.submit(self._logins.login, transaction.sender, transaction.recipients, message)
         raise Unauthenticated("this listener takes no mail")
 
+    def _accept(self, peers: PeerService, peer: CertifiedPeer, transaction: Transaction, message: Path) -> str:
+        accepted = peers.accept(peer, transaction.sender, transaction.recipients[0], message)
+        if self._verbs is not None:
+            self._verbs.stored(accepted.exchange)
+        return accepted.text
+
     async def _rset(self, argument: str) -> None:
+        self._cut()
         self._transaction = None
         await self._say(r.OK)
 
@@ -386,7 +383,7 @@ class SmtpConnection(SMTP):
     async def _quit(self, argument: str) -> None:
         raise Closing(r.BYE)
 
-    async def _in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+    async def in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Run the application in a thread. A client that goes away doesn't stop it half-way."""
         work = asyncio.create_task(asyncio.to_thread(function, *arguments), name=WORK)
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever waits
@@ -402,10 +399,21 @@ class SmtpConnection(SMTP):
             self._l.failed("smtp application", error)
             raise Closing(r.NOT_NOW) from error
 
+    def background(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have the application do something that nobody waits for, but a stop of the program."""
+        work = asyncio.create_task(asyncio.to_thread(function, *arguments), name=WORK)
+        work.add_done_callback(self._looked_at)
+
+    def _looked_at(self, work: asyncio.Task[None]) -> None:
+        error = None if work.cancelled() else work.exception()
+        if error is not None and not isinstance(error, SecMTPError):
+            self._l.failed("smtp application", error)
+
     async def _say(self, reply: Reply) -> None:
         await self.push(reply.line())
 
-    async def _refuse(self, reply: Reply) -> None:
+    async def refuse(self, reply: Reply) -> None:
+        """Count an error, and say no."""
         self._errors += 1
         if self._errors > self._l.limits.errors:
             raise Closing(r.TOO_MANY_ERRORS)

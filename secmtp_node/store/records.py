@@ -21,19 +21,16 @@ class SqlEvidence:
 
     def add(self, evidence: Evidence) -> None:
         """Keep a bundle. The first one of an exchange stands."""
-        bundle = evidence.bundle
-        values = {
-            "exchange": bundle.manifest.exchange,
-            "bundle": bundles.encode(bundle),
-            "outcome": evidence.outcome,
-            "time": evidence.time,
-        }
-        rows.insert_once(self._connection, t.evidence, values, ("exchange",))
+        rows.insert_once(self._connection, t.evidence, _evidence_values(evidence), ("exchange",))
+
+    def put(self, evidence: Evidence) -> None:
+        """Keep a bundle in the place of the one that is there."""
+        rows.upsert(self._connection, t.evidence, _evidence_values(evidence), ("exchange",))
 
     def find(self, exchange: bytes) -> Evidence | None:
         """Return the evidence of an exchange."""
         row = self._connection.execute(select(t.evidence).where(t.evidence.c.exchange == exchange)).mappings().first()
-        return None if row is None else Evidence(bundles.decode(row["bundle"]), row["outcome"], row["time"])
+        return None if row is None else Evidence(bundles.decode_any(row["bundle"]), row["outcome"], row["time"])
 
     def add_fault(self, fault: SenderFault) -> None:
         """Keep the proof of a sender's fault. The first one of an exchange stands."""
@@ -62,6 +59,16 @@ class SqlEvidence:
         """Return how many alarms of each kind there are."""
         query = select(t.alarms.c.kind, func.count()).group_by(t.alarms.c.kind)
         return {row[0]: row[1] for row in self._connection.execute(query)}
+
+
+def _evidence_values(evidence: Evidence) -> dict[str, object]:
+    bundle = evidence.bundle
+    return {
+        "exchange": bundle.manifest.exchange,
+        "bundle": bundles.encode(bundle),
+        "outcome": evidence.outcome,
+        "time": evidence.time,
+    }
 
 
 class SqlDirectory:

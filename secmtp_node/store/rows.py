@@ -43,6 +43,10 @@ def outgoing(row: RowMapping) -> Outgoing:
         sealed_secret=row["sealed_secret"],
         ciphertext=_file(row),
         reply=row["reply"],
+        sealed_share=row["sealed_share"],
+        sealed_abort=row["sealed_abort"],
+        nrr=row["nrr"],
+        ack=row["ack"],
     )
 
 
@@ -59,6 +63,8 @@ def incoming(row: RowMapping) -> Incoming:
         ciphertext=_file(row),
         accepted=row["accepted"],
         peer=row["peer"],
+        sealed_share=row["sealed_share"],
+        ack=row["ack"],
     )
 
 

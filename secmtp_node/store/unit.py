@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, case, func, select
@@ -15,6 +15,9 @@ from secmtp_node.store.records import SqlDirectory, SqlEvidence
 from secmtp_node.store.users import SqlUsers
 from shared.errors import NotFound
 from shared.exchange import recipient, sender
+
+MARK = "watermark"
+BATCHED = (Task.ANCHOR,)
 
 
 class SqlLetters:
@@ -51,7 +54,8 @@ class SqlOutgoing:
     def add(self, exchange: Outgoing) -> None:
         """Add an exchange. Raises Conflict when hM is there."""
         query = select(func.count()).select_from(t.outgoing).where(t.outgoing.c.letter == exchange.letter)
-        values = {**rows.sealed_values(exchange), "letter": exchange.letter, "reply": exchange.reply}
+        names = ("letter", "reply", "sealed_share", "sealed_abort", "nrr", "ack")
+        values = {**rows.sealed_values(exchange), **{name: getattr(exchange, name) for name in names}}
         position = self._connection.scalar(query)
         self._connection.execute(t.outgoing.insert().values({**values, "position": position}))
 
@@ -65,12 +69,15 @@ class SqlOutgoing:
         query = select(t.outgoing).where(t.outgoing.c.letter == letter).order_by(t.outgoing.c.position)
         return [rows.outgoing(row) for row in self._connection.execute(query).mappings()]
 
-    def move(self, exchange: bytes, state: sender.State, reply: str | None = None) -> None:
-        """Set the state, and what the peer replied unless None."""
-        values: dict[str, Any] = {"state": state.value}
-        if reply is not None:
-            values["reply"] = reply
+    def move(self, exchange: bytes, state: sender.State, **more: str) -> None:
+        """Set the state; and `reply` (the peer's), `nrr`, `ack` where they are given."""
+        values: dict[str, Any] = {"state": state.value, **more}
         self._connection.execute(t.outgoing.update().where(t.outgoing.c.exchange == exchange).values(values))
+
+    def in_states(self, states: Collection[sender.State]) -> Sequence[bytes]:
+        """Return the ids of exchanges that are in one of these states."""
+        query = select(t.outgoing.c.exchange).where(t.outgoing.c.state.in_([state.value for state in states]))
+        return list(self._connection.scalars(query))
 
 
 class SqlIncoming:
@@ -81,18 +88,24 @@ class SqlIncoming:
 
     def add(self, exchange: Incoming) -> None:
         """Add an exchange. Raises Conflict when hM is there."""
-        values = {**rows.sealed_values(exchange), "nrr": exchange.nrr, "accepted": exchange.accepted}
-        self._connection.execute(t.incoming.insert().values({**values, "peer": exchange.peer}))
+        names = ("nrr", "accepted", "peer", "sealed_share", "ack")
+        values = {**rows.sealed_values(exchange), **{name: getattr(exchange, name) for name in names}}
+        self._connection.execute(t.incoming.insert().values(values))
 
     def find(self, exchange: bytes) -> Incoming | None:
         """Return an exchange, None when there is none."""
         row = self._connection.execute(select(t.incoming).where(t.incoming.c.exchange == exchange)).mappings().first()
         return None if row is None else rows.incoming(row)
 
-    def move(self, exchange: bytes, state: recipient.State) -> None:
-        """Set the state."""
-        change = t.incoming.update().where(t.incoming.c.exchange == exchange).values(state=state.value)
-        self._connection.execute(change)
+    def move(self, exchange: bytes, state: recipient.State, **more: str | bytes) -> None:
+        """Set the state; and `sealed_share`, `ack` where they are given."""
+        values: dict[str, Any] = {"state": state.value, **more}
+        self._connection.execute(t.incoming.update().where(t.incoming.c.exchange == exchange).values(values))
+
+    def in_states(self, states: Collection[recipient.State]) -> Sequence[bytes]:
+        """Return the ids of exchanges that are in one of these states."""
+        query = select(t.incoming.c.exchange).where(t.incoming.c.state.in_([state.value for state in states]))
+        return list(self._connection.scalars(query))
 
 
 class SqlJobs:
@@ -113,13 +126,20 @@ class SqlJobs:
 
     def take(self, now: int, lease: int) -> Job | None:
         """Take the job that is due longest, hide it from others for `lease` seconds and count the attempt."""
-        query = select(t.jobs).where(t.jobs.c.due <= now).order_by(t.jobs.c.due).limit(1)
+        alone = t.jobs.c.task.not_in([task.value for task in BATCHED])
+        query = select(t.jobs).where(t.jobs.c.due <= now, alone).order_by(t.jobs.c.due).limit(1)
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None
         job = Job(Task(row["task"]), row["exchange"], row["due"], row["attempts"])
         self._set(job.task, job.exchange, due=now + lease, attempts=job.attempts + 1)
         return job
+
+    def due(self, task: Task, now: int, limit: int) -> Sequence[Job]:
+        """Return the jobs of one task that are due longest. They stay due: one worker alone asks for them."""
+        query = select(t.jobs).where(t.jobs.c.task == task.value, t.jobs.c.due <= now)
+        found = self._connection.execute(query.order_by(t.jobs.c.due).limit(limit)).mappings()
+        return [Job(task, row["exchange"], row["due"], row["attempts"]) for row in found]
 
     def recover(self, now: int) -> None:
         """Make every job due that was tried before: at start, whoever took it is dead. Trying early is harmless."""
@@ -162,7 +182,18 @@ class SqlUnit:
         self.directory = SqlDirectory(connection)
         self.checkpoints = SqlCheckpoints(connection)
         self.users = SqlUsers(connection)
+        self.marked = 0
         self._connection = connection
+
+    def mark(self, least: int = 0) -> None:
+        """Count a step that a database from before it must not take back: something leaves after this commit."""
+        if not self.marked:
+            self.marked = max(self.mark_of_database(), least) + 1
+            self.directory.set_value(MARK, str(self.marked))
+
+    def mark_of_database(self) -> int:
+        """Return how many such steps the database knows."""
+        return int(self.directory.value(MARK) or "0")
 
     def file_names(self) -> frozenset[str]:
         """Return the names of all files that rows name."""

@@ -18,9 +18,10 @@ from secmtp_node.ports.services import Login
 from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners, server_context
 from secmtp_node.smtp.message import read_message
-from secmtp_node.smtp.ports import CertifiedPeer
+from secmtp_node.smtp.ports import Accepted, CertifiedPeer
 from secmtp_node.smtp.session import Listening
 from secmtp_node.smtp.spool import Spool
+from shared.api.verbs import Answer, Kind
 from shared.crypto import issuance
 from shared.crypto.certificates import Purpose
 from shared.crypto.issuance import Issuer, Validity, issue_leaf, issue_root
@@ -29,6 +30,7 @@ from shared.errors import NotFound, SecMTPError, Unauthenticated
 
 SECONDS = 10.0
 MEGABYTE = 1024 * 1024
+EXCHANGE = bytes(range(32))
 PASSWORDS = {"alice": "secret", "alice@example.org": "secret"}
 
 
@@ -98,10 +100,15 @@ class HoldingMail:
 
 @dataclass
 class HoldingPeers:
-    """What takes envelopes from peers, in memory."""
+    """What takes envelopes from peers, in memory. Verbs are answered with `kind` and `text`, or `fault` is raised."""
 
     held: list[Held] = field(default_factory=list)
     refusal: SecMTPError | None = None
+    said: list[tuple[str, bytes, bytes | str]] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    fault: Exception | None = None
+    kind: Kind = Kind.GIVEN
+    text: str = "a-token"
 
     def admit(self, certificate: bytes) -> CertifiedPeer:
         """Admit every certificate that TLS let through."""
@@ -112,11 +119,37 @@ class HoldingPeers:
     def check_recipient(self, address: str) -> None:
         """Take every recipient."""
 
-    def accept(self, peer: CertifiedPeer, sender: str, recipient: str, message: Path) -> str:
+    def accept(self, peer: CertifiedPeer, sender: str, recipient: str, message: Path) -> Accepted:
         """Hold an envelope."""
         octets = message.read_bytes()
         self.held.append(Held(sender, (recipient,), octets, octets))
-        return "stored"
+        return Accepted(EXCHANGE, "stored")
+
+    def nrr(self, peer: CertifiedPeer, exchange: bytes) -> Answer:
+        """Give the token of the exchange."""
+        return self._said("NRR", exchange)
+
+    def key(self, peer: CertifiedPeer, exchange: bytes, share: bytes) -> Answer:
+        """Take a share."""
+        return self._said("KEY", exchange, share)
+
+    def signed(self, peer: CertifiedPeer, exchange: bytes, token: str) -> Answer:
+        """Take an NRR."""
+        return self._said("SIGNED", exchange, token)
+
+    def ack(self, peer: CertifiedPeer, exchange: bytes, token: str) -> Answer:
+        """Take an ACK."""
+        return self._said("ACK", exchange, token)
+
+    def left(self, exchanges: Sequence[bytes]) -> None:
+        """Note the end of a session."""
+        self.gone.extend(exchanges)
+
+    def _said(self, verb: str, exchange: bytes, more: bytes | str = b"") -> Answer:
+        self.said.append((verb, exchange, more))
+        if self.fault is not None:
+            raise self.fault
+        return Answer(self.kind, exchange, self.text)
 
 
 class Certified:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
 
-from secmtp_node.agents import jobs, learning, recipient, sender, users, witnessing
+from secmtp_node.agents import anchoring, jobs, learning, recipient, recovery, sender, users, witnessing
 from secmtp_node.agents.addresses import AddressBook
-from secmtp_node.agents.desk import Desk, Policy
+from secmtp_node.agents.desk import MODES, Desk, Policy
 from secmtp_node.agents.recipient import Arrived
 from secmtp_node.agents.users import Registry
 from secmtp_node.custody.at_rest import MasterKey, make_master_key
@@ -27,11 +28,16 @@ from secmtp_node.delivery.report import MailReports
 from secmtp_node.ports.services import Envelope, Login, Peer, Rejected, Stored
 from secmtp_node.ports.values import Incoming, KeyUse, Outgoing, UserKey
 from secmtp_node.smtp.message import read_message
+from secmtp_node.smtp.ports import CertifiedPeer
 from secmtp_node.smtp.replies import of_error
+from secmtp_node.smtp.services import Peers
+from secmtp_node.smtp.verbs import kind_of
 from secmtp_node.store import tables
 from secmtp_node.store.database import SqlStore, open_engine, upgrade
 from secmtp_node.store.files import FileBox
 from secmtp_node.store.unit import SqlUnit
+from secmtp_node.store.watermark import Watermark
+from shared.api.verbs import Answer, Kind, Verb
 from shared.crypto.certificates import verify_domain_ca
 from shared.crypto.keys import HYBRID, HpkePrivateKey, generate_hpke
 from shared.errors import SecMTPError, Unavailable
@@ -93,6 +99,11 @@ class Wire:
     down: bool = False
     lost: int = 0
     reply: Rejected | None = None
+    direct: bool = True
+    cuts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    sessions: int = 0
+    bend: Callable[[Verb, Answer], Answer] = field(default=lambda verb, answer: answer)
     carried: list[bytes] = field(default_factory=list)
     visited: list[tuple[str, int]] = field(default_factory=list)
 
@@ -118,6 +129,94 @@ class Wire:
         return Stored(f"250 {text}")
 
 
+@dataclass
+class WireEnd:
+    """One node's end of the wire. It says who is there as a TLS certificate would."""
+
+    wire: Wire
+    domain: str
+
+    def carry(self, peer: Peer, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope, as SmtpCarrier does."""
+        return self.wire.carry(peer, envelope)
+
+    @contextmanager
+    def open(self, peer: Peer) -> Iterator[WireSession]:
+        """Open a session, as SmtpCarrier does; its end is told to the other node, as the listener does."""
+        if self.wire.down:
+            raise Unavailable("no route")
+        self.wire.sessions += 1
+        node = self.wire.nodes[peer.domain]
+        session = WireSession(self.wire, node, CertifiedPeer((self.domain,), b""), peer)
+        try:
+            yield session
+        finally:
+            if not node.store.dead:
+                session.services.left(tuple(session.open))
+
+
+@dataclass
+class WireSession:
+    """The verbs without a socket. `wire.cuts` names words that are lost: `NRR<` on the way there, `NRR>` back."""
+
+    wire: Wire
+    node: DoubleNode
+    caller: CertifiedPeer
+    peer: Peer
+    open: set[bytes] = field(default_factory=set)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the peer offers the direct exchange."""
+        return self.wire.direct
+
+    @property
+    def services(self) -> Peers:
+        """The other node's services."""
+        return Peers(self.node.desk, lambda certificate: self.caller.names)
+
+    def carry(self, envelope: Envelope) -> Stored | Rejected:
+        """Bring one envelope."""
+        self._cut("DATA<")
+        answer = self.wire.carry(self.peer, envelope)
+        if isinstance(answer, Stored):
+            self.open.add(envelope.exchange)
+        self._cut("DATA>")
+        return answer
+
+    def ask(self, verb: Verb, exchange: bytes, share: bytes | None = None) -> Answer:
+        """Ask for an NRR, or give s_T."""
+        services = self.services
+        call = partial(services.nrr, self.caller, exchange)
+        if share is not None:
+            call = partial(services.key, self.caller, exchange, share)
+        answer = self._said(verb, exchange, call)
+        if verb is Verb.KEY and answer.kind is Kind.GIVEN:
+            self.open.discard(exchange)
+        return answer
+
+    def bring(self, verb: Verb, exchange: bytes, token: str) -> Answer:
+        """Bring an NRR or an ACK."""
+        call = self.services.signed if verb is Verb.SIGNED else self.services.ack
+        return self._said(verb, exchange, partial(call, self.caller, exchange, token))
+
+    def _said(self, verb: Verb, exchange: bytes, call: Callable[[], Answer]) -> Answer:
+        self.wire.said.append(verb.value)
+        self._cut(f"{verb}<")
+        try:
+            answer = call()
+        except SecMTPError as error:
+            answer = Answer(kind_of(error), exchange, error.message)
+        answer = self.wire.bend(verb, answer)
+        self._cut(f"{verb}>")
+        return answer
+
+    def _cut(self, word: str) -> None:
+        if word in self.wire.cuts:
+            self.wire.cuts.remove(word)
+            raise Unavailable(f"the connection was lost at {word}")
+
+
 class DoubleNode:
     """A node in a directory. `load` makes everything anew from what is durable there."""
 
@@ -128,11 +227,13 @@ class DoubleNode:
         self.ttp = ttp
         self.wire = wire
         self.clock = clock
+        self.policy = Policy(domains=(domain.name,), first_pause=1, longest_pause=60, anchor_pause=1)
         self.told: list[tuple[str, dict[str, object]]] = []
         self.hpke: HpkePrivateKey = generate_hpke(HYBRID)
         for directory in (place, place / "keys", place / "data"):
             private_directory(directory)
         make_master_key(place / "keys", secrets.token_bytes)
+        self._watermark = Watermark(place / "keys" / "watermark")
         self.desk: Desk
         self.store: DyingStore
         self.registry: Registry
@@ -150,7 +251,9 @@ class DoubleNode:
         self._engine.dispose()
         self._engine = open_engine(self.url)
         upgrade(self._engine)
-        self.store = DyingStore(SqlStore(self._engine))
+        self._watermark.close()
+        self._watermark = Watermark(self.place / "keys" / "watermark")
+        self.store = DyingStore(SqlStore(self._engine, self._watermark))
         key = MasterKey(master or self.place / "keys", secrets.token_bytes)
         files = FileBox(self.place / "data" / "ciphertexts")
         if sweep:
@@ -159,7 +262,7 @@ class DoubleNode:
         self.vault = KeyVault(key, secrets.token_bytes, self._chain)
         self.files = files
         self.desk = Desk(
-            policy=Policy(domains=(self.domain.name,), first_pause=1, longest_pause=60),
+            policy=replace(self.policy, domains=(self.domain.name,)),
             root=self.root.trust,
             store=self.store,
             files=files,
@@ -168,7 +271,7 @@ class DoubleNode:
             passwords=ScramPasswords(key.fingerprint),
             book=AddressBook(self.ttp, self.store, self.root.trust, self.clock),
             ttps={self.ttp.name: self.ttp},
-            carrier=self.wire,
+            carrier=WireEnd(self.wire, self.domain.name),
             mailboxes=Maildirs(self.place / "mail"),
             reports=MailReports(self.domain.name),
             node_key=self.hpke,
@@ -176,14 +279,16 @@ class DoubleNode:
             draw=secrets.token_bytes,
             tell=self._tell,
         )
+        self.restored = recovery.at_start(self.desk, self._watermark.value)
         authority = verify_domain_ca(self.domain.certificate, self.root.trust, self.clock())
         self.registry = Registry(
             self.store, self.root.trust, authority, self.domain.key, self.clock, secrets.token_bytes
         )
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of database and watermark."""
         self._engine.dispose()
+        self._watermark.close()
 
     def add_user(self, address: str, *, delegated: bool = True) -> None:
         """Make a user and publish the binding."""
@@ -199,7 +304,7 @@ class DoubleNode:
 
     def publish(self, port: int = 25) -> None:
         """Publish domain record and bindings."""
-        record = DomainRecord(self.domain.name, "localhost", port, self.hpke.public, ("online",), self.clock())
+        record = DomainRecord(self.domain.name, "localhost", port, self.hpke.public, MODES, self.clock())
         users.publish_domains(self.registry, self.ttp, record)
         users.publish(self.registry, self.ttp, self._tell)
 
@@ -235,6 +340,7 @@ class DoubleNode:
         """Do all jobs that are due, and the feed once."""
         while rounds and jobs.run_one(self.desk):
             rounds -= 1
+        anchoring.anchor_batch(self.desk)
         self.follow()
 
     def follow(self) -> None:

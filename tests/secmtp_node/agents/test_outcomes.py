@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from secmtp_node.agents import jobs, learning
-from secmtp_node.agents.recipient import PROOF
+from secmtp_node.agents.opening import PROOF
 from secmtp_node.ports.services import Rejected
 from secmtp_node.ports.values import Task
 from shared.crypto import shares
@@ -292,7 +292,7 @@ class TestUnbelievable:
         with world.a.store.transaction() as unit:
             kept = unit.evidence.find(exchange)
         assert kept is not None
-        assert kept.bundle.token == before.token
+        assert kept.bundle == before
 
     def test_restored_from_backup(self, world: TwoNodes) -> None:
         """Nodes that forgot an exchange hear from the feed what they signed, and raise the alarm."""

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from secmtp_node.smtp import protocol
+from secmtp_node.smtp import login
 from secmtp_node.smtp.listener import Listeners
 from shared.errors import Unavailable
 from tests.doubles.listening import Dialog, Edge, until
@@ -161,7 +161,7 @@ class TestSizes:
 class TestLogins:
     @pytest.fixture(autouse=True)
     def _without_pause(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(protocol, "FAILED_PAUSE", 0.0)
+        monkeypatch.setattr(login, "FAILED_PAUSE", 0.0)
 
     def test_session(self, edge: Edge) -> None:
         """After three wrong passwords the session is closed."""

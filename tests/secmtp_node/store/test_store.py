@@ -221,7 +221,9 @@ class TestJobs:
             left = set()
             while job := unit.jobs.take(1, 100):
                 left.add(job.task)
-        assert left == set(Task) - {Task.CARRY}
+            anchors = unit.jobs.due(Task.ANCHOR, 1, 9)  # gathered by one worker, and never taken one by one
+        assert left == set(Task) - {Task.CARRY, Task.ANCHOR}
+        assert [(job.task, job.exchange) for job in anchors] == [(Task.ANCHOR, ONE)]
 
     def test_many_workers(self, store: SqlStore) -> None:
         """Eight workers that take at once never take the same job."""
