@@ -215,6 +215,18 @@ def fill_database(url: str) -> None:
         engine.dispose()
 
 
+def client_of(port: int) -> httpx.Client:
+    """A client of a TTP of this world.
+
+    Certificates in this world are of its clock's time, which TLS doesn't know: only the name of the root is
+    left to TLS here; tests of TLS itself have certificates of today.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return httpx.Client(base_url=f"https://localhost:{port}", verify=context, timeout=40)
+
+
 class Served:
     """Everything around one TTP in a directory. `restart` serves the same directory anew.
 
@@ -245,12 +257,7 @@ class Served:
             assert self._thread.is_alive(), "the TTP didn't start"
             threading.Event().wait(0.005)
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        # Certificates in this world are of its clock's time, which TLS doesn't know: only the name of
-        # the root is left to TLS here; tests of TLS itself have certificates of today.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self.client = httpx.Client(base_url=f"https://localhost:{port}", verify=context, timeout=40)
+        self.client = client_of(port)
 
     def stop(self) -> None:
         """End serving and writing."""
