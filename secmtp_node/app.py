@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from secmtp_node.delivery.maildir import Maildirs
 from secmtp_node.delivery.report import MailReports
 from secmtp_node.ports.values import UserKey
 from secmtp_node.settings import Settings, TTPAddress
+from secmtp_node.smtp import faults
 from secmtp_node.smtp.client import SmtpCarrier
 from secmtp_node.smtp.guard import Guard, Limits
 from secmtp_node.smtp.listener import Address, Listeners, client_context, server_context
@@ -107,8 +108,12 @@ def build_ttp(identity: Identity, address: TTPAddress) -> HttpTTP:
     return HttpTTP(address.name, address.url, str(identity.root_file), asker)
 
 
-def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
-    """Build everything and start it. Raises ConfigurationError rather than run wrongly."""
+def build(directory: Path, settings: Settings, address: TTPAddress, fault: str = "") -> Node:
+    """Build everything and start it. Raises ConfigurationError rather than run wrongly.
+
+    `fault` names a rule to break, for rehearsals (smtp/faults.py).
+    """
+    faults.check(fault)
     identity = load_identity(directory, clock.now())
     lock = DirectoryLock(directory / "data")
     engine = open_engine(database_url(directory, settings))
@@ -116,12 +121,16 @@ def build(directory: Path, settings: Settings, address: TTPAddress) -> Node:
     watermark = Watermark(directory / "keys" / MARK)  # where no backup of the database reaches
     store, ttp = SqlStore(engine, watermark), build_ttp(identity, address)
     desk = _desk(directory, settings, identity, store, ttp)
+    if fault == faults.SENDER_KEEPS_KEY:
+        desk = replace(desk, carrier=faults.KeepsKey(desk.carrier))
+    peers = faults.WithholdsAck if fault == faults.RECIPIENT_WITHHOLDS_ACK else Peers
     recovery.at_start(desk, watermark.value)
     registry = build_registry(directory, settings, identity, store)
     spool = Spool(directory / "data" / "spool")
     spool.sweep()
     listeners = Listeners()
-    ports = _listen(listeners, settings, identity, desk, spool)
+    answering = Answering(desk, spool, peers(desk, partial(_names, identity.root)))
+    ports = _listen(listeners, settings, identity, answering)
     workers = Workers(tell)
     node = Node(desk, registry, workers, listeners, ports, ttp, lock)
     _start(node, settings, identity)
@@ -168,13 +177,22 @@ def _desk(directory: Path, settings: Settings, identity: Identity, store: SqlSto
     )
 
 
-def _listen(listeners: Listeners, settings: Settings, identity: Identity, desk: Desk, spool: Spool) -> dict[str, int]:
+@dataclass(frozen=True)
+class Answering:
+    """What answers on the listeners."""
+
+    desk: Desk
+    spool: Spool
+    peers: Peers
+
+
+def _listen(listeners: Listeners, settings: Settings, identity: Identity, answering: Answering) -> dict[str, int]:
     def listening(octets: int, mail: MailService | None, peers: PeerService | None) -> Listening:
         limits = Limits(octets=octets)
         return Listening(
             hostname=settings.domains[0],
             home=settings.domains[0],
-            spool=spool,
+            spool=answering.spool,
             limits=limits,
             guard=Guard(limits),
             failed=_failed,
@@ -184,10 +202,8 @@ def _listen(listeners: Listeners, settings: Settings, identity: Identity, desk: 
 
     users_context = server_context(identity.tls_certificate, identity.tls_key_file)
     peers_context = server_context(identity.tls_certificate, identity.tls_key_file, identity.root_file)
-    mail = listening(settings.message_octets, Submission(desk), None)
-    peers = listening(
-        int(settings.message_octets * ENVELOPE_GROWTH) + 65536, None, Peers(desk, partial(_names, identity.root))
-    )
+    mail = listening(settings.message_octets, Submission(answering.desk), None)
+    peers = listening(int(settings.message_octets * ENVELOPE_GROWTH) + 65536, None, answering.peers)
     at = settings.listen
     return {
         "submission": listeners.listen(Address(at, settings.submission), mail, users_context),

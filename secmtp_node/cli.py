@@ -67,12 +67,20 @@ def enrol(
 
 
 @app.command()
-def serve(directory: Directory) -> None:
+def serve(
+    directory: Directory,
+    fault: Annotated[
+        str,
+        typer.Option(
+            help="For rehearsals only: break a rule of offline mode, sender-keeps-key or recipient-withholds-ack."
+        ),
+    ] = "",
+) -> None:
     """Serve until SIGTERM. Prints a line of JSON when it listens; logs JSON lines to standard error."""
     from secmtp_node.server import serve as run  # noqa: PLC0415
     from secmtp_node.settings import load, load_ttp  # noqa: PLC0415
 
-    raise typer.Exit(run(directory, load(directory), load_ttp(directory)))
+    raise typer.Exit(run(directory, load(directory), load_ttp(directory), fault))
 
 
 @app.command()

@@ -32,7 +32,7 @@ _TASKS: Mapping[Action, Task] = {
     Action.REPORT_RECEIPT: Task.REPORT_RECEIPT,
     Action.REPORT_FAILURE: Task.REPORT_FAILURE,
 }
-_BY_TIMER = (Event.DUE, Event.OVERDUE)
+_BY_TIMER = (Event.DUE, Event.OVERDUE, Event.NO_NRR)
 CARRIED = (State.QUEUED, State.SENT, State.RELEASED)
 OVER = (State.RECEIPTED, State.ABORTED, State.EXPIRED, State.INVALID)
 
@@ -89,7 +89,7 @@ def advance(desk: Desk, unit: Unit, current: Outgoing, event: Event, **more: str
         if action in _TASKS and event not in _BY_TIMER:  # a timer does itself what is due
             unit.jobs.add(_TASKS[action], current.exchange, desk.now())
     if moved and core.mode == "offline":
-        _timers(desk, unit, current, rule.next)
+        _timers(desk, unit, current, rule.next, by_timer=event in _BY_TIMER)
     return rule
 
 
@@ -117,8 +117,8 @@ def load(desk: Desk, exchange: bytes) -> Outgoing:
         return get(unit, exchange)
 
 
-def _timers(desk: Desk, unit: Unit, current: Outgoing, state: State) -> None:
-    """Have the new state's timers run, and end those of the old one."""
+def _timers(desk: Desk, unit: Unit, current: Outgoing, state: State, *, by_timer: bool) -> None:
+    """Have the new state's timers run, and end those of the old one. A timer that is running goes on by itself."""
     if state not in CARRIED:
         unit.jobs.finish(Task.CARRY, current.exchange)
     if state in (State.ACKED, *OVER):
@@ -127,7 +127,7 @@ def _timers(desk: Desk, unit: Unit, current: Outgoing, state: State) -> None:
         unit.jobs.add(Task.ANCHOR, current.exchange, desk.now() + desk.policy.anchor_pause)
         return
     due = timers.sender_due(state, current.manifest.core, desk.now())
-    if due is not None:
+    if due is not None and not by_timer:
         unit.jobs.add(Task.SETTLE, current.exchange, due)
 
 

@@ -39,6 +39,7 @@ class Program:
         self, name: str, arguments: Sequence[str], place: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
+        self.killed = False
         self.log = place / f"{name}.log"
         command = [sys.executable, "-m", "shared.cli", *arguments]
         with self.log.open("ab") as log:
@@ -73,6 +74,7 @@ class Program:
 
     def kill(self) -> None:
         """End the process at once, as a power failure would."""
+        self.killed = True
         self._process.kill()
         self._process.wait(END)
         self._reader.join(END)

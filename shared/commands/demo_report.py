@@ -15,7 +15,7 @@ class Outcome:
     mode: str
     submitted_sha256: str
     delivered_sha256: str
-    delivered: Path
+    delivered: Path | None
     receipt: Path
     bundle: Path
     trust: Path
@@ -32,15 +32,21 @@ def report(outcome: Outcome, say: Callable[[str], None]) -> None:
     origin, size, _ = outcome.checkpoint.split("\n", 2)
     say("")
     say(f"Exchange   {outcome.exchange}")
-    say(f"Letter     {outcome.delivered}")
-    say(f"           {same} as submitted: SHA-256 {outcome.delivered_sha256}")
-    say(f"Receipt    {outcome.receipt}")
+    if outcome.delivered is None:
+        say("Letter     not delivered")
+        say(f"Report     {outcome.receipt}")
+    else:
+        say(f"Letter     {outcome.delivered}")
+        say(f"           {same} as submitted: SHA-256 {outcome.delivered_sha256}")
+        say(f"Receipt    {outcome.receipt}")
     say(f"Bundle     {outcome.bundle}: {outcome.verdict}")
     say(f"           {outcome.answers}")
     say(f"Trust      {outcome.trust}")
     say(f"Ledger     {origin}, {size} entries under the checkpoint, not witnessed")
     say(f"TTP        answered {outcome.ttp_requests} request(s) about this exchange")
-    say(f"Time       {outcome.seconds:.1f} s from an empty directory to a verified receipt")
+    say(f"Time       {outcome.seconds:.1f} s from an empty directory to verified evidence")
     say("")
+    if outcome.delivered is None:
+        return
     say("Check the receipt yourself, with the root certificate alone:")
     say(f"  secmtp evidence verify {outcome.bundle} --trust {outcome.trust}")

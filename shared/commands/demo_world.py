@@ -15,11 +15,14 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Self
 
-from shared.commands import ca
+from shared.commands import ca, demo_faults
+from shared.commands.demo_faults import Fault
 from shared.commands.demo_mail import Letter, content_digest, default_letter, read_letter, submit, take_bundle
 from shared.commands.demo_processes import DemoFailed, Program, load_setup, wait_for
 from shared.commands.demo_report import Outcome
+from shared.crypto.certificates import TrustRoot
 from shared.evidence import bundle as bundles
+from shared.evidence.receipt import verify_no_trade
 from shared.ledger import proof as proofs
 from shared.programs.files import write_secret
 
@@ -36,13 +39,28 @@ TOKEN_LIFETIME = 3600
 class World:
     """Makes the world on entry, runs one letter through it, ends every process on exit."""
 
-    def __init__(self, place: Path, say: Callable[[str], None], users: Mapping[str, Sequence[str]] = USERS) -> None:
+    def __init__(
+        self,
+        place: Path,
+        say: Callable[[str], None],
+        users: Mapping[str, Sequence[str]] = USERS,
+        *,
+        mode: str = "online",
+        fault: Fault | None = None,
+        fault_name: str = "",
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """`settings` are environment variables of nodes by domain, beside those that mode and fault need."""
         self.place = place
+        self._fault = fault
+        self._fault_name = fault_name
+        self._times = demo_faults.environment(mode, fault)
+        self._settings = settings or {}
         self.root = place / "ca" / "root.pem"
         self.programs: dict[str, Program] = {}
         self.ports: dict[str, dict[str, int]] = {}
         self.ttp_port = 0
-        self._say = say
+        self.say = say
         self._users = users
         self._started = time.monotonic()
         self._ttp: ModuleType = load_setup("ttp")
@@ -63,17 +81,42 @@ class World:
         """Set up, send, wait, verify. Raises DemoFailed with the step that failed."""
         letter = read_letter(message) if message else default_letter(self.place, SENDER, RECIPIENT, int(time.time()))
         self.set_up()
-        self._say(f"{SENDER} submits {letter.octets} octets to her node, over TLS, with her password")
+        if self._fault is not None:
+            self.say(f"Fault: {self._fault.shows}")
+            self._fault.before(self)
+        self.say(f"{SENDER} submits {letter.octets} octets to her node, over TLS, with her password")
         submitted = self.submit(letter, [RECIPIENT])
-        return self._outcome(submitted)
+        if self._fault is not None and not self._fault.delivers:
+            return self._not_delivered(submitted)
+        delivered = self._delivered(submitted)
+        if self._fault is not None:
+            self._fault.meanwhile(self)
+        return self._outcome(submitted, delivered)
+
+    def send_first(self) -> None:
+        """Send a letter and wait for letter and receipt: from then on both nodes know what they need of the TTP."""
+        self.say("A first letter, while everything is well")
+        submitted = self.submit(default_letter(self.place, SENDER, RECIPIENT, 0), [RECIPIENT])
+        self._report_on(self._delivered(submitted).name)
+
+    def start_again(self, name: str) -> None:
+        """Start a program again on the ports that it had."""
+        kind = "ttp" if name == "ttp" else "node"
+        arguments = [kind, "serve", "--dir", str(self.place / name)]
+        environment = {"SECMTP_TTP_PORT": str(self.ttp_port)}
+        if kind == "node":
+            ports = self.ports[name.removeprefix("node-")]
+            environment = {f"SECMTP_NODE_{key.upper()}": str(port) for key, port in ports.items() if key != "ready"}
+        self.programs[name] = Program(name, arguments, self.place, {**self._environment(name), **environment})
+        self.programs[name].ready(DEADLINE)
 
     def set_up(self) -> None:
         """Make CA, TTP and nodes, and start the three programs, each as soon as it can be."""
         now = int(time.time())
-        self._say(f"Setting up in {self.place}: a CA, a TTP, two nodes")
+        self.say(f"Setting up in {self.place}: a CA, a TTP, two nodes")
         ca.init_authority(self.place / "ca", name="Demo root", now=now, passphrase=None)
         self._make_ttp(now)
-        self._say("Starting the TTP")
+        self.say("Starting the TTP")
         ttp = self._start("ttp", ["ttp", "serve", "--dir", str(self.place / "ttp")])
         for domain, users in self._users.items():
             self._make_node(domain, users, now)
@@ -108,8 +151,10 @@ class World:
         place = self.place / f"node-{domain}"
         token = self._ttp.create_enrolment_token(self.place / "ttp", domains=[domain], now=now, lifetime=TOKEN_LIFETIME)
         self._node.enrol(place, ttp_url=ttp_url, ttp_name=TTP_NAME, token=token, now=now)
-        self._say(f"Starting the node of {domain}")
-        return self._start(f"node-{domain}", ["node", "serve", "--dir", str(place)])
+        self.say(f"Starting the node of {domain}")
+        breaks = self._fault is not None and self._fault.domain == domain
+        fault = ["--fault", self._fault_name] if breaks else []
+        return self._start(f"node-{domain}", ["node", "serve", "--dir", str(place), *fault])
 
     def _certify(self, place: Path, setup: ModuleType, now: int) -> None:
         answer = place / "issued.json"
@@ -117,16 +162,64 @@ class World:
         setup.install_certificates(place, answer, self.root, now=now)
 
     def _start(self, name: str, arguments: list[str]) -> Program:
-        self.programs[name] = Program(name, arguments, self.place)
+        self.programs[name] = Program(name, arguments, self.place, self._environment(name))
         return self.programs[name]
 
-    def _outcome(self, submitted: str) -> Outcome:
-        delivered = self.wait_for_mail(RECIPIENT, "the letter in the recipient's Maildir")
-        receipt = self.wait_for_mail(SENDER, "the receipt in the sender's Maildir")
+    def _delivered(self, submitted: str) -> Path:
+        """Wait for the letter in the recipient's Maildir: the one with these octets."""
+        what = "the letter in the recipient's Maildir"
+        self.say(f"Waiting for {what}")
+
+        def look() -> Path | None:
+            return next((path for path in self.mailbox(RECIPIENT) if content_digest(path) == submitted), None)
+
+        return wait_for(look, DEADLINE, what, self._alive())
+
+    def _report_on(self, exchange: str) -> Path:
+        """Wait for the report about an exchange; any, if it isn't known yet which."""
+        what = "the report in the sender's Maildir"
+        self.say(f"Waiting for {what}")
+
+        def look() -> Path | None:
+            return next((path for path in self.mailbox(SENDER) if path.name.startswith(exchange)), None)
+
+        return wait_for(look, DEADLINE, what, self._alive())
+
+    def _alive(self) -> list[Program]:
+        """Return the programs that nobody killed on purpose."""
+        return [program for program in self.programs.values() if not program.killed]
+
+    def _not_delivered(self, submitted: str) -> Outcome:
+        report = self._report_on("")
+        bundle_file = self.place / "report.secmtp.json"
+        write_secret(bundle_file, take_bundle(report))
+        bundle = bundles.decode(bundle_file.read_bytes())
+        verified = verify_no_trade(bundle, TrustRoot.from_pem(self.root.read_bytes()))
+        return Outcome(
+            exchange=bundle.manifest.exchange.hex(),
+            mode=bundle.manifest.core.mode,
+            submitted_sha256=submitted,
+            delivered_sha256="",
+            delivered=None,
+            receipt=report,
+            bundle=bundle_file,
+            trust=self.root,
+            checkpoint=proofs.decode(bundle.proof).checkpoint.decode(),
+            ttp_requests=self.requests_about(bundle.manifest.exchange.hex()),
+            seconds=time.monotonic() - self._started,
+            verdict="aborted" if verified.abort is not None else "not aborted",
+            answers=f"the TTP's word that no trade happened ({verified.refusal.outcome}); it isn't a receipt",
+        )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        return {**self._times, **self._settings.get(name.removeprefix("node-"), {})}
+
+    def _outcome(self, submitted: str, delivered: Path) -> Outcome:
+        receipt = self._report_on(delivered.name)
         bundle_file = self.place / "receipt.secmtp.json"
         write_secret(bundle_file, take_bundle(receipt))  # with its openings it is as confidential as the letter
-        bundle = bundles.decode(bundle_file.read_bytes())
-        self._say("Verifying the bundle offline, in a process of its own")
+        bundle = bundles.decode_any(bundle_file.read_bytes())
+        self.say("Verifying the bundle offline, in a process of its own")
         verdict = verify_in_process(bundle_file, self.root)
         return Outcome(
             exchange=bundle.manifest.exchange.hex(),
@@ -137,16 +230,16 @@ class World:
             receipt=receipt,
             bundle=bundle_file,
             trust=self.root,
-            checkpoint=proofs.decode(bundle.proof).checkpoint.decode(),
+            checkpoint=_checkpoint(bundle),
             ttp_requests=self.requests_about(bundle.manifest.exchange.hex()),
             seconds=time.monotonic() - self._started,
             verdict="valid" if verdict["valid"] else f"not valid at {verdict['step']}",
-            answers=str(verdict.get("answers", verdict.get("reason", ""))),
+            answers=_answers(verdict),
         )
 
     def wait_for_mail(self, user: str, what: str, count: int = 1) -> Path:
         """Wait until a user has `count` new messages and return the newest of them by name."""
-        self._say(f"Waiting for {what}")
+        self.say(f"Waiting for {what}")
 
         def look() -> Path | None:
             found = self.mailbox(user)
@@ -159,6 +252,20 @@ class World:
         lines = (self.place / "ttp.log").read_text(encoding="utf-8").splitlines()
         events = (json.loads(line) for line in lines if line.startswith("{"))
         return sum(event.get("event") == "request" and event.get("exchange") == exchange for event in events)
+
+
+def _answers(verdict: Mapping[str, object]) -> str:
+    if not verdict["valid"]:
+        return str(verdict.get("reason", ""))
+    return f"{verdict['answers']}; carried by {verdict['carried_by']}"
+
+
+def _checkpoint(bundle: bundles.AnyBundle) -> str:
+    if isinstance(bundle, bundles.Bundle):
+        return proofs.decode(bundle.proof).checkpoint.decode()
+    if bundle.anchor is None:
+        raise DemoFailed("the receipt isn't anchored")
+    return proofs.decode(bundle.anchor.lodged.shown.proof).checkpoint.decode()
 
 
 def verify_in_process(bundle: Path, root: Path) -> dict[str, object]:

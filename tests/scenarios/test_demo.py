@@ -81,6 +81,39 @@ def test_two_demos_side_by_side(tmp_path: Path) -> None:
     assert running_in(tmp_path) == []
 
 
+def test_offline_faults(tmp_path: Path) -> None:
+    """Each fault of offline mode ends as promised: read with a receipt, or neither, with evidence either way."""
+    told = {}
+    for pair in (("sender-keeps-key", "recipient-withholds-ack"), ("recipient-silent", "ttp-down")):
+        running = {name: start(tmp_path / name, "--mode", "offline", "--fault", name) for name in pair}
+        for name, process in running.items():
+            code, out, errors = finish(process)
+            assert code == 0, errors.decode()
+            told[name] = (out.decode(), json.loads(out.splitlines()[-1]))
+    carried = {name: "NRR + ACK" if "carried by NRR + ACK" in text else "NRR + NRD" for name, (text, _) in told.items()}
+    for name, (text, value) in told.items():
+        assert set(value) == KEYS
+        assert value["mode"] == "offline"
+        assert "Recovery: " in text
+        if name == "recipient-silent":
+            assert (value["verdict"], value["delivered"]) == ("aborted", None)
+        else:
+            assert value["verdict"] == "valid"
+            assert value["submitted_sha256"] == value["delivered_sha256"]
+        assert (value["ttp_requests"] == 0) == (name == "ttp-down")
+    assert carried["ttp-down"] == "NRR + ACK"
+    assert {carried["sender-keeps-key"], carried["recipient-withholds-ack"]} == {"NRR + NRD"}
+    assert running_in(tmp_path) == []
+
+
+def test_faults_are_for_offline_mode(tmp_path: Path) -> None:
+    """A fault without offline mode, or one that there isn't, is refused before anything is started."""
+    for arguments in (("--fault", "ttp-down"), ("--mode", "offline", "--fault", "nonsense")):
+        code, _, errors = finish(start(tmp_path / arguments[-1], *arguments))
+        assert code == 2
+        assert b"offline" in errors or b"sender-keeps-key" in errors
+
+
 def test_what_smtp_cannot_carry(tmp_path: Path) -> None:
     """A message with a NUL is refused by the node, with its reason, and the demo says so."""
     mail = tmp_path / "nul.eml"
