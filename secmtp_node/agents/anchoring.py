@@ -41,7 +41,7 @@ def anchor_batch(desk: Desk) -> bool:
         waiting = [_Waiting(job, _bundle(unit, job.exchange)) for job in unit.jobs.due(Task.ANCHOR, desk.now(), MOST)]
         for one in waiting:
             if one.bundle is None:
-                unit.jobs.finish(Task.ANCHOR, one.job.exchange)
+                _finish(desk, unit, one.job.exchange)
     open_ones = [one for one in waiting if one.bundle is not None]
     for name in sorted({one.bundle.manifest.core.ttp.name for one in open_ones if one.bundle}):
         _anchor(desk, name, [one for one in open_ones if one.bundle and one.bundle.manifest.core.ttp.name == name])
@@ -74,9 +74,14 @@ def _keep(desk: Desk, unit: Unit, evidence: Evidence) -> None:
     exchange = evidence.bundle.manifest.exchange
     unit.evidence.put(evidence)
     witnessing.show(unit, evidence.bundle, desk.now())
+    _finish(desk, unit, exchange)
+
+
+def _finish(desk: Desk, unit: Unit, exchange: bytes) -> None:
+    """End the job. Where both parties are of this node the other side may have had it anchored already."""
     unit.jobs.finish(Task.ANCHOR, exchange)
-    outgoing = unit.outgoing.find(exchange)
-    if outgoing is not None and outgoing.state is State.ACKED:
+    outgoing, evidence = unit.outgoing.find(exchange), unit.evidence.find(exchange)
+    if outgoing is not None and outgoing.state is State.ACKED and evidence is not None:
         releasing.advance(desk, unit, outgoing, Event.ANCHORED)
 
 

@@ -6,6 +6,15 @@ refused for its bare CR or LF. Nothing of this looks at lines as text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from secmtp_node.smtp import replies as r
+from secmtp_node.smtp.lines import Input
+from secmtp_node.smtp.replies import Reply
+from secmtp_node.smtp.session import Closing
+from secmtp_node.smtp.spool import SpoolFile
+
+OVER = 2  # how many times the size bound is read and dropped before the connection is closed
 _END = b"\r\n.\r\n"
 _HELD = len(_END) - 1
 _START = b"\r\n"  # the DATA command's own line end: a message may begin with its final dot
@@ -57,3 +66,24 @@ class DataReader:
         if b"\0" in raw:
             self.nul = True
         self._last = raw[-1:]
+
+
+async def receive(incoming: Input, spooled: SpoolFile, bound: int, alive: Callable[[], None]) -> Reply | None:
+    """Read a message to its end, into its file while it may be taken; return why it may not. Memory stays flat.
+
+    `alive` is called for each piece: the client still sends.
+    """
+    reader = DataReader()
+    received = 0
+    while not reader.ended:
+        alive()
+        content = reader.feed(await incoming.piece())
+        received += len(content)
+        if received > bound * OVER:
+            raise Closing(r.TOO_LARGE)
+        if received <= bound and not reader.bare and not reader.nul:
+            spooled.write(content)
+    incoming.give_back(reader.rest)
+    if reader.bare or reader.nul:
+        return r.BARE_OCTETS
+    return r.TOO_LARGE if received > bound else None

@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, TLSSetupException
 from secmtp_node.smtp import replies as r
 from secmtp_node.smtp.address import parse_mailbox, parse_parameters, split_path
 from secmtp_node.smtp.credentials import MECHANISMS
-from secmtp_node.smtp.data import DataReader
+from secmtp_node.smtp.data import receive
 from secmtp_node.smtp.lines import BareLineEnd, Input, LineTooLong
 from secmtp_node.smtp.login import LOGIN_LINE, Logins
 from secmtp_node.smtp.message import Loop
@@ -31,7 +31,6 @@ from shared.errors import Malformed, SecMTPError, Unauthenticated
 COMMAND = 512
 WORK = "smtp application"  # the name of tasks that a stop waits for
 LINGER = 5.0  # how long a client may take to read the last reply
-OVER = 2  # how many times the size bound is read and dropped before the connection is closed
 Answer = TypeVar("Answer")
 
 
@@ -328,24 +327,10 @@ class SmtpConnection(SMTP):
             work.add_done_callback(lambda _: spooled.remove())
 
     async def _receive(self, spooled: SpoolFile) -> Reply | None:
-        """Read a message to its end, into its file while it may be taken. Memory stays flat."""
-        reader = DataReader()
-        received, bound = 0, self._l.limits.octets
-        while not reader.ended:
-            self._reset_timeout()
-            content = reader.feed(await self._input.piece())
-            received += len(content)
-            if received > bound * OVER:
-                raise Closing(r.TOO_LARGE)
-            if received <= bound and not reader.bare and not reader.nul:
-                spooled.write(content)
-        self._input.give_back(reader.rest)
-        if reader.bare or reader.nul:
-            return r.BARE_OCTETS
-        if received > bound:
-            return r.TOO_LARGE
-        await self.in_thread(spooled.finish)
-        return None
+        refusal = await receive(self._input, spooled, self._l.limits.octets, self._reset_timeout)
+        if refusal is None:
+            await self.in_thread(spooled.finish)
+        return refusal
 
     async def _hand_over(self, transaction: Transaction, spooled: SpoolFile) -> Reply:
         """Give the durable message to the application; 250 only when it says that all is committed."""

@@ -102,3 +102,32 @@ class TestBothPrograms:
         for name in ("own", "other"):
             assert not (tmp_path / name / "certificates.json").exists()
             assert not (tmp_path / name / "root.pem").exists()
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("lines", "wrong"),
+        [
+            ('mode = "hybrid"', "mode"),
+            ('mode_fallback = "never"', "mode_fallback"),
+            ('mode_for = { "alice@b.example" = "offline" }', r"alice@b\.example isn't of this node's domains"),
+            ("direct = 400000", "direct \\+ margin"),
+            ("expiry = 3600\nmargin = 3600", "direct \\+ margin"),
+        ],
+    )
+    def test_refused(self, lines: str, wrong: str, tmp_path: Path) -> None:
+        """A mode, a name or a margin that can't work is refused at start, by name."""
+        make_node(tmp_path / "place")
+        file = tmp_path / "place" / node_settings.FILE
+        kept = [line for line in file.read_text().splitlines() if line.split(" ")[0] not in lines]
+        file.write_text("\n".join([*kept, lines, ""]))
+        with pytest.raises(ConfigurationError, match=wrong):
+            node_settings.load(tmp_path / "place")
+
+    def test_defaults_keep_the_margin(self, tmp_path: Path) -> None:
+        """By default s_T may go directly for two of five days, and 72 h lie behind; shorter expiry shrinks both."""
+        make_node(tmp_path / "place")
+        settings = node_settings.load(tmp_path / "place")
+        assert (settings.direct_window, settings.direct_margin) == (2 * 86400, 72 * 3600)
+        short = settings.model_copy(update={"expiry": 60})
+        assert (short.direct_window, short.direct_margin) == (24, 36)

@@ -328,3 +328,25 @@ class TestModes:
         with pytest.raises(SecMTPError, match="no mode 'hybrid'"):
             world.a.submit(ALICE, [BOB], b"X-SecMTP-Mode: hybrid\r\n" + LETTER)
         assert world.a.cipher_files() == []
+
+    def test_order_of_wishes(self) -> None:
+        """The message's wish goes before the user's, that before the domain's, that before the node's."""
+        policy = ModePolicy("online", {"a.example": "offline", "alice@a.example": "online"})
+        assert policy.wanted("carol@a.example", "") == "offline"
+        assert policy.wanted("alice@a.example", "") == "online"
+        assert policy.wanted("alice@a.example", "offline") == "offline"
+        assert policy.wanted("x@other.example", "") == "online"
+
+    def test_wish_of_one_message(self, world: TwoNodes) -> None:
+        """X-SecMTP-Mode decides for one message, and isn't part of what is hashed and delivered."""
+        world.a.submit(ALICE, [BOB], b"X-SecMTP-Mode: Online\r\n" + LETTER)
+        settle(world)
+        check_one(world, outcome="COMPLETED")
+
+    def test_within_one_node(self, world: TwoNodes) -> None:
+        """A direct exchange between two users of one node has one letter and one receipt too."""
+        world.a.submit(ALICE, ["carol@a.example"], LETTER)
+        settle(world)
+        assert len(world.a.mailbox("carol@a.example")) == 1
+        assert [name.partition(".")[2] for name in world.a.mailbox(ALICE)] == ["receipt"]
+        assert world.ttp.asked == 0
