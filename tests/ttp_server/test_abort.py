@@ -33,6 +33,7 @@ def no_state(world: Served, exchange: Exchange) -> None:
 
 @pytest.mark.both_databases
 class TestAbort:
+    @pytest.mark.both_databases
     def test_ends_an_open_exchange(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """An open exchange ends as ABORTED; both parties get the token with the sender's own statement, and no NRR."""
         exchange = offline(world)
@@ -62,6 +63,7 @@ class TestAbort:
         world.clock.time += 1
         assert bundles.decode(a.abort(exchange).content).token == token
 
+    @pytest.mark.both_databases
     def test_after_the_trade_it_is_answered_with_the_receipt(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """An abort that comes too late gets what the sender wanted: the receipt."""
         exchange = offline(world)
@@ -85,6 +87,7 @@ class TestAbort:
         assert verify_no_trade(bundle, world.trust).refusal.outcome == "EXPIRED"
         assert bundle.abort is None
 
+    @pytest.mark.both_databases
     def test_race_with_complete(self, world: Served, a: NodeClient, b: NodeClient) -> None:
         """When abort and complete meet, one wins, and all of both sides are given that one's token."""
         winners = set()

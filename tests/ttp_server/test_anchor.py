@@ -45,6 +45,7 @@ def test_tells_nothing_of_what_it_is_of(world: Served, a: NodeClient) -> None:
 
 
 @pytest.mark.both_databases
+@pytest.mark.both_databases
 def test_the_same_batch_again(world: Served, a: NodeClient, b: NodeClient) -> None:
     """A batch that is lodged again, by whomever, at once or after a restart, is answered with the one entry."""
     with ThreadPoolExecutor(8) as pool:

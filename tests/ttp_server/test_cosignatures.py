@@ -51,6 +51,7 @@ def published(world: Served) -> list[str]:
 
 
 class TestTake:
+    @pytest.mark.both_databases
     def test_shown(self, world: Served, bob: NodeClient) -> None:
         """It is published with the checkpoint, is in bundles and proofs made afterwards, and outlives a restart."""
         assert bob.complete(world.exchange(b"letter")).status_code == 200
@@ -85,6 +86,7 @@ class TestTake:
             assert bring(bob, cosignature(world, name)).status_code == 400, name
         assert bring(bob, cosignature(world, "b.example/witness/2")).status_code == 201
 
+    @pytest.mark.both_databases
     def test_first_key_stays(self, world: Served, bob: NodeClient) -> None:
         """The first key of a name stays, also after a restart; another one takes another name."""
         assert bring(bob, cosignature(world)).status_code == 201

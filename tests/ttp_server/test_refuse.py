@@ -43,6 +43,7 @@ def test_a_later_receipt_still_completes(world: Served, a: NodeClient, b: NodeCl
 
 
 @pytest.mark.both_databases
+@pytest.mark.both_databases
 def test_the_first_one_stands(world: Served, b: NodeClient, exchange: Exchange) -> None:
     """A second refusal, even another one, is answered with the first, also after a restart."""
     first = refusals.decode(b.refuse(exchange).content)

@@ -45,6 +45,7 @@ class TestTiles:
         answer = world.client.get("/ledger/certificate")
         assert answer.content == world.ttp.keys.identity.ledger_certificate
 
+    @pytest.mark.both_databases
     def test_full_tiles(self, world: Served) -> None:
         """Over two full tiles the log still proves every entry, and it starts anew from its edge alone."""
         fill(world, 0, 600)

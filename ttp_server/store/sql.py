@@ -25,7 +25,7 @@ from ttp_server.ports import (
 )
 from ttp_server.store import tables as t
 
-PAGE = 1000
+PAGE = 200  # bodies have up to 256 KiB
 
 # What every trade runs, built once: to build a statement and to find its compiled form costs more than to run it.
 _EXCHANGE = select(t.exchanges).where(t.exchanges.c.exchange == bindparam("exchange"))
