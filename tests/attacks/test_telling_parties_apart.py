@@ -104,7 +104,9 @@ def test_names_and_keys(log: Log) -> None:
     hashed = {blob_digest(one) for one in octets} | {H(label, one) for label in LABELS for one in octets}
     forbidden = hashed | {H(label, one) for label in LABELS for one in hashed}
     for leaf in log.leaves:
-        assert not [word for word in words if word.encode() in leaf]
+        # Digests are base64url, in which a short name may stand by chance: they are looked at as values.
+        rest = json.dumps({name: shown for name, shown in json.loads(leaf).items() if name not in FIELDS})
+        assert not [word for word in words if word in rest]
         assert not forbidden & {value(leaf, field) for field in FIELDS}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -137,7 +138,9 @@ class TestPublic:
         assert b.publish(world.parties.bob, world.parties.b).status_code == 201
         grow(world, b, [3])
         for entry in stored_entries(world):
-            assert not any(word in entry.entry for word in (b"bob", b"alice", b"example", b"letter"))
+            # Digests are 43 characters of base64url, in which a short name may stand by chance.
+            texts = [text for text in json.loads(entry.entry).values() if isinstance(text, str) and len(text) != 43]
+            assert not any(word in text for word in ("bob", "alice", "example", "letter") for text in texts)
 
 
 def execute(*statements: tuple[str, tuple[Any, ...]]) -> Callable[[Served], None]:
