@@ -234,7 +234,7 @@ class Series:
     """One death after the other, at the first operation, the second, and so on until one isn't reached."""
 
     def __init__(self, ground: Ground, mode: str) -> None:
-        self._ground = ground
+        self.ground = ground
         self._mode = mode
         self._step = 5 if mode == "survivor" else 1
         self._notes: list[bytes] = []
@@ -244,9 +244,9 @@ class Series:
     def run(self) -> dict[str, list[str]]:
         """Return the names of the operations by what was going on."""
         names, last = self._starts() if self._mode == "start" else self._trades()
-        self._end(Running(Child(trading(Task(self._ground, last))), last, self._ground.tree.size))
+        self._end(Running(Child(trading(Task(self.ground, last))), last, self.ground.tree.size))
         for note in self._notes:
-            self._ground.check_note(note)
+            self.ground.check_note(note)
         return names
 
     def _trades(self) -> tuple[dict[str, list[str]], Round]:
@@ -267,17 +267,17 @@ class Series:
 
     def _after(self, asked: Round, at: int, *, alone: bool) -> Running:
         """Go on after a death. One that left the log as it was needs no look: the same is asked again."""
-        if not self._ground.untouched(asked):
+        if not self.ground.untouched(asked):
             return self._trading(asked, at, alone=alone)
         again = replace(asked, filling=range(asked.start, asked.start))
-        return self._running(Task(self._ground, None, again, at, alone), again)
+        return self._running(Task(self.ground, None, again, at, alone), again)
 
     def _trading(self, before: Round | None, at: int, *, alone: bool) -> Running:
-        asked = self._ground.next_round(full=not alone)
-        return self._running(Task(self._ground, before, asked, at, alone), asked)
+        asked = self.ground.next_round(full=not alone)
+        return self._running(Task(self.ground, before, asked, at, alone), asked)
 
     def _running(self, task: Task, asked: Round) -> Running:
-        running = Running(Child(trading(task)), asked, self._ground.tree.size)
+        running = Running(Child(trading(task)), asked, self.ground.tree.size)
         running.child.first(READY)
         return running
 
@@ -287,18 +287,18 @@ class Series:
         state: object = None
         while names is None:
             at += 1
-            if asked is None or self._ground.state() != state:  # a start got somewhere: the next needs a fresh tail
-                before, asked = asked, self._ground.next_round(full=asked is None)
-                dying = Child(dying_committed(Task(self._ground, before, asked)))
-                self._end(Running(dying, asked, self._ground.tree.size))
-                state = self._ground.state()
-            names = self._took(*Child(starting(Task(self._ground, None, asked, at))).end())
+            if asked is None or self.ground.state() != state:  # a start got somewhere: the next needs a fresh tail
+                before, asked = asked, self.ground.next_round(full=asked is None)
+                dying = Child(dying_committed(Task(self.ground, before, asked)))
+                self._end(Running(dying, asked, self.ground.tree.size))
+                state = self.ground.state()
+            names = self._took(*Child(starting(Task(self.ground, None, asked, at))).end())
         assert asked is not None
         return {"start": names}, asked
 
     def _end(self, running: Running) -> list[str] | None:
         """Let a process work until its end, and bring the reference to where the log is then."""
-        tree = self._ground.tree
+        tree = self.ground.tree
         leaves = [Message(LEAF, tree.leaf(index)) for index in range(running.leaves, tree.size)]
         running.child.go(*leaves, *self._shown)
         self._shown = []
@@ -310,7 +310,7 @@ class Series:
     def _took(self, told: list[Message], killed: bool) -> list[str] | None:
         self._shown += [message for message in told if message.kind in {NOTE, ANSWER}]
         self._notes += _of(told, NOTE)
-        self._ground.check_copied(_of(told, NOTE))
+        self.ground.check_copied(_of(told, NOTE))
         self.deaths += killed
         names = _of(told, NAMES)
         return json.loads(names[0]) if names else None
@@ -329,7 +329,9 @@ def main(place: str, mode: str, database: str = "") -> None:
     begun = time.monotonic()
     series = Series(Ground(Path(place), database), mode)
     names = series.run()
+    checked = series.ground.check_whole()
     report = {
+        "entries": checked,
         "points": {what: len(found) for what, found in names.items()},
         "deaths": series.deaths,
         "seconds": round(time.monotonic() - begun, 1),

@@ -35,12 +35,14 @@ from shared.ledger.tiles import WIDTH, tile_root
 from tests.doubles.parties import NOW, Exchange
 from tests.doubles.served import PushedClock, Served, binding_of, fill_database
 from tests.doubles.tree import Tree
+from ttp_server import maintenance
 from ttp_server.app import HEAD, TTP, archive_directory, build, database_url
 from ttp_server.custody.escrow import Escrow
 from ttp_server.custody.keys import load_keys
 from ttp_server.ports import Identity, StoredEntry
 from ttp_server.services import directory as directories
 from ttp_server.services import exchanges
+from ttp_server.services.findings import Violation
 from ttp_server.settings import Settings, load
 from ttp_server.store import tables
 from ttp_server.store.archive import FileArchive
@@ -199,6 +201,14 @@ class Ground:
         shown = max((open_checkpoint(note, self.log_key).size for note in notes), default=0)
         copied = FileArchive(archive_directory(self.directory, self.settings)).size()
         assert copied >= shown, f"a checkpoint over {shown} entries was shown, the second copy has {copied}"
+
+    def check_whole(self) -> int:
+        """Require that `secmtp ttp fsck` finds nothing wrong with anything; return how many entries it looked at."""
+        violations: list[Violation] = []
+        findings = maintenance.check(self.directory, violations.append, now=NOW + self._number)
+        assert violations == [], violations[:5]
+        assert findings.counts["entries"] == self.tree.size
+        return self.tree.size
 
     def check_note(self, note: bytes) -> None:
         """Require that a checkpoint is of a beginning of this log."""

@@ -1,7 +1,8 @@
 """kill -9 of a TTP at every operation on its database and its files (tests/doubles/points.py finds them).
 
 Then: no share left without stored evidence, no evidence that was shown is lost, the log is consistent with every
-checkpoint that was ever served, the second copy is whole, and asking again gives every outcome once.
+checkpoint that was ever served, the second copy is whole, asking again gives every outcome once. At the end fsck
+finds nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def sweep(tmp_path: Path, record_property: Callable[[str, object], None]) -> Cal
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
-        kind = "PostgreSQL" if database else "SQLite"
         points = " + ".join(f"{count} ({what})" for what, count in report["points"].items())
-        record_property("figure", f"killed at every operation, {kind}: {points}; {report['deaths']} deaths")
+        what = f"killed at every operation, {'PostgreSQL' if database else 'SQLite'}: {points}"
+        record_property("figure", f"{what}; {report['deaths']} deaths, {report['entries']} entries whole")
         return report
 
     return run
