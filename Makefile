@@ -2,7 +2,7 @@
 # `make` without a target prints the list of targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lock
+.PHONY: help demo test bench lint format lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -16,6 +16,9 @@ demo: .venv/.ok ## Run a trusted third party and two nodes, and send a certified
 test: lint ## All checks, then all tests (ARGS="-k ledger" or "-n 2" go to pytest)
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+bench: .venv/.ok ## Measure the ledger: a million entries, proofs, trades a second (minutes; wants a quiet machine)
+	@$(BIN)/python -m pytest -q tests/bench/*.py $(ARGS)
 
 lint: .venv/.ok ## Style, format, types and import contracts
 	@echo "== style"

@@ -32,7 +32,7 @@ from shared.ledger.entry import encode as encode_entry
 from shared.ledger.merkle import leaf_hash
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
 from shared.ledger.tiles import WIDTH, tile_root
-from tests.doubles.parties import NOW, Exchange
+from tests.doubles.parties import LETTER, NOW, Exchange, Parties
 from tests.doubles.served import PushedClock, Served, binding_of, fill_database
 from tests.doubles.tree import Tree
 from ttp_server import maintenance
@@ -96,7 +96,7 @@ class Ground:
         keys = load_keys(self.directory, self.settings.name, self.settings.log, NOW)
         self.log_key: VerifierKey = verifier_key(self.settings.log, KeyType.LOG, keys.checkpoint.public_key())
         engine = open_engine(database_url(self.directory, self.settings))
-        self._named, self._escrow = _offered(self.directory, engine, keys.identity)
+        self._offered = offered(self.directory, engine, keys.identity)
         engine.dispose()
 
     def build(self, number: int) -> TTP:
@@ -110,7 +110,7 @@ class Ground:
         filling, self._size = range(self._size, start), start + ENTRIES
         binding = binding_of(self._parties.bob, self._parties.b, self._bound, NOW + self._number)
         self._bound = token_digest(binding)
-        letters = tuple(self._exchange(b"letter %d" % number) for number in range(ENTRIES - 1))
+        letters = tuple(letter(self._parties, *self._offered) for _ in range(ENTRIES - 1))
         return Round(self._number, filling, letters, binding)
 
     def fill(self, engine: Engine, asked: Round) -> list[bytes]:
@@ -123,14 +123,6 @@ class Ground:
                 roots = [{"root": root, "index": entry.index} for entry, root in made]
                 connection.execute(tables.anchors.insert(), roots)
         return [entry.leaf_hash for entry, _ in made]
-
-    def _exchange(self, content: bytes) -> Exchange:
-        core = replace(self._parties.core(content), ttp=self._named, nonce=secrets.token_bytes(32))
-        drawn = Secrets(Shares.draw(), secrets.token_bytes(32))
-        ciphertext = b"".join(encrypt(drawn.content_key, [content]))
-        bob = self._parties.bob.hpke.public
-        manifest, sealed = compose(core, drawn, blob_digest(ciphertext), bob, self._escrow)
-        return self._parties.signed(manifest, sealed, drawn, ciphertext)
 
     def check(self, ttp: TTP, asked: Round, notes: list[bytes], answers: list[Bundle]) -> list[bytes]:
         """Ask everything again; require that what was shown holds, and the round's rows, each. Return leaf hashes.
@@ -227,7 +219,16 @@ def bind(ttp: TTP, asked: Round) -> None:
     directories.put_binding(ttp.directory, asked.binding, ["b.example"])
 
 
-def _offered(directory: Path, engine: Engine, identity: Identity) -> tuple[NamedTTP, HpkePublicKey]:
+def letter(parties: Parties, named: NamedTTP, escrow: HpkePublicKey) -> Exchange:
+    """Make an exchange from Alice to Bob, as their nodes would."""
+    core = replace(parties.core(), ttp=named, nonce=secrets.token_bytes(32))
+    drawn = Secrets(Shares.draw(), secrets.token_bytes(32))
+    digest = blob_digest(b"".join(encrypt(drawn.content_key, [LETTER])))
+    manifest, sealed = compose(core, drawn, digest, parties.bob.hpke.public, escrow)
+    return parties.signed(manifest, sealed, drawn, b"")
+
+
+def offered(directory: Path, engine: Engine, identity: Identity) -> tuple[NamedTTP, HpkePublicKey]:
     """Return how a sender names this TTP, and its escrow key."""
     escrow = Escrow(directory, SqlEpochRows(engine))
     escrow.upkeep(NOW)

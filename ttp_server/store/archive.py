@@ -33,6 +33,7 @@ class FileArchive:
         self._number = self._first_unfinished()
         self._octets = -1  # of the newest file, as this process left it
         self._count = 0
+        self._named = -1  # the file whose name this process has made durable
 
     def copy(self, stored: Reading, size: int) -> None:
         """Copy the entries below a tree size that aren't here yet. Durable when it returns."""
@@ -64,21 +65,24 @@ class FileArchive:
                     yield _decode(line, expected)
 
     def _append(self, number: int, lines: list[bytes]) -> None:
-        file = self._file(number)
+        """Write lines behind the whole ones of a file: what a crash cut off goes."""
+        file, added = self._file(number), b"".join(lines)
+        count, kept = (self._count, self._octets) if number == self._number else (0, 0)
+        self._number, self._count, self._octets = number, 0, -1  # until it is durable: then nothing is known
         private_directory(file.parent)
-        new = not file.exists()
         with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, OWNER_ONLY), "r+b") as stream:
-            stream.truncate(0 if new else self._octets)
+            stream.truncate(kept)
             stream.seek(0, os.SEEK_END)
-            stream.write(b"".join(lines))
+            stream.write(added)
             stream.flush()
             os.fsync(stream.fileno())
-        if new:
+        if number != self._named:  # whoever made the file may have died before its name was durable
             for place in (file.parent, *file.parent.parents):
                 sync_directory(place)
                 if place == self._directory:
                     break
-        self._number, self._octets, self._count = number, -1, 0
+            self._named = number
+        self._count, self._octets = count + len(lines), kept + len(added)
 
     def _first_unfinished(self) -> int:
         """Return the number of the newest file, found by halving: full files have a successor."""

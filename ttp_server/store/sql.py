@@ -35,6 +35,7 @@ _REVOCATION = select(t.revocations.c.time, t.revocations.c.effective).where(
 _NODE = select(t.nodes).where(t.nodes.c.key_id == bindparam("key_id"))
 _LAST_TIME = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
 _LEAF_HASHES = select(t.entries.c.leaf_hash).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index)
+_ENTRIES = select(t.entries).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index).limit(PAGE)
 _LAST_INDEX = select(t.entries.c.index).order_by(t.entries.c.index.desc()).limit(1)
 _NEWEST_CHECKPOINT = select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)
 _CHECKPOINT = select(t.checkpoints.c.note).where(t.checkpoints.c.size == bindparam("size"))
@@ -160,8 +161,7 @@ class SqlReading:
     def entries(self, start: int = 0) -> Iterable[StoredEntry]:
         """Yield entries in order from an index on, a page at a time."""
         while True:
-            query = select(t.entries).where(t.entries.c.index >= start).order_by(t.entries.c.index).limit(PAGE)
-            rows = [StoredEntry(**row) for row in self._connection.execute(query).mappings()]
+            rows = [StoredEntry(**row) for row in self._connection.execute(_ENTRIES, {"start": start}).mappings()]
             yield from rows
             if len(rows) < PAGE:
                 return
