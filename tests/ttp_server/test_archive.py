@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.evidence import bundle as bundles
 from tests.doubles.ledger import Numbered, fill, stored_entries
 from tests.doubles.served import NodeClient, Served
 from ttp_server.store.archive import FileArchive
@@ -51,6 +52,28 @@ class TestSecondCopy:
         file.write_bytes(file.read_bytes().replace(b'"body":"', b'"body":"AAAA', 1))
         with pytest.raises(ConfigurationError, match="entry 0 of the archive was changed"):
             list(FileArchive(file.parent).entries())
+
+    def test_that_cannot_be_written(self, world: Served, b: NodeClient) -> None:
+        """While the second copy can't be written, nobody is answered or shown anything; then all is made good."""
+        exchanges = [world.exchange(b"letter %d" % number) for number in range(4)]
+        assert b.complete(exchanges[0]).status_code == 200
+        shown = world.client.get("/ledger/checkpoint").content
+        file = world.directory / "archive" / "000"
+        kept = file.rename(file.with_name("away"))
+        file.mkdir()  # nothing can be written to it
+        for exchange in (exchanges[1], exchanges[2], exchanges[1]):
+            answer = b.complete(exchange)
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert world.client.get("/ledger/checkpoint").content == shown
+        # The first was committed before its copy failed, the second was never decided.
+        rows = [world.ttp.desk.stored(exchange.manifest.exchange) for exchange in exchanges[1:3]]
+        assert [row is None for row in rows] == [False, True]
+        file.rmdir()
+        kept.rename(file)
+        answers = [bundles.decode(b.complete(exchange).content) for exchange in exchanges[1:]]
+        assert rows[0] is not None
+        assert answers[0].token == rows[0].token
+        assert list(FileArchive(file.parent).entries()) == stored_entries(world)
 
     def test_goes_on_over_many_files(self, world: Served) -> None:
         """Over several files the copy finds its end again after a start, and goes on there."""

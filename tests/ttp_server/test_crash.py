@@ -74,6 +74,18 @@ def in_checkpoint(world: Served, fault: Fault, patch: pytest.MonkeyPatch) -> Non
     patch.setattr(ledger, "_sign", Once(ledger._sign, fault))
 
 
+def before_copying(world: Served, fault: Fault, patch: pytest.MonkeyPatch) -> None:
+    """Fail before the second copy is written."""
+    archive = world.ttp.desk.sequencer._publisher._archive
+    patch.setattr(archive, "copy", Once(archive.copy, fault))
+
+
+def after_copying(world: Served, fault: Fault, patch: pytest.MonkeyPatch) -> None:
+    """Fail when the second copy is written, before the checkpoint is stored."""
+    archive = world.ttp.desk.sequencer._publisher._archive
+    patch.setattr(archive, "copy", Once(archive.copy, fault, after=True))
+
+
 def before_publishing(world: Served, fault: Fault, patch: pytest.MonkeyPatch) -> None:
     """Fail after the checkpoint is stored, before the file outside the database is written."""
     patch.setattr(world.ttp.head, "remember", Once(world.ttp.head.remember, fault))
@@ -112,6 +124,8 @@ PLACES = [
     in_checkpoint,
     before_checkpoint,
     after_checkpoint,
+    before_copying,
+    after_copying,
     before_publishing,
     after_publishing,
 ]

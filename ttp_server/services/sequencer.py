@@ -62,6 +62,10 @@ class _Item:
     error: BaseException | None = None
 
 
+class _UnpublishedError(Exception):
+    """Something is committed that isn't published."""
+
+
 class Sequencer:
     """Single writer of a process. Those of other processes on the same database wait at the store's lock."""
 
@@ -163,8 +167,8 @@ class Sequencer:
         if not batch:
             return
         try:
-            self._publisher.before_deciding()
-            appended = self._commit(batch)
+            self._publisher.check_clock()
+            appended = self._commit_next(batch)
             parties = [item.answer.domains for item in batch if isinstance(item.answer, StoredExchange)]
             if appended or not self._publisher.suits(parties):
                 self._publisher.publish(parties)
@@ -179,7 +183,15 @@ class Sequencer:
             else:
                 item.future.set_result(item.answer)
 
-    def _commit(self, batch: list[_Item]) -> int:
+    def _commit_next(self, batch: list[_Item]) -> int:
+        """Commit a batch behind what is published: what somebody left committed is published first (L7)."""
+        try:
+            return self._commit(batch, self._publisher.size)
+        except _UnpublishedError:
+            self._publisher.publish()
+        return self._commit(batch, None)  # what came in between is published with it
+
+    def _commit(self, batch: list[_Item], published: int | None) -> int:
         """Write one batch and return how many entries it appended (online.md T6, T7).
 
         COMMIT is the commit point. A crash before it: nothing happened, nothing was visible, asking again
@@ -188,6 +200,8 @@ class Sequencer:
         """
         with self._store.writing() as transaction:
             size = transaction.size()  # under the lock: other processes write too
+            if published not in {None, size}:
+                raise _UnpublishedError
             time = max(transaction.last_time(), self._clock.now())
             leaves: list[bytes] = []
             for item in batch:
