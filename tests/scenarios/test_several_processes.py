@@ -148,8 +148,16 @@ def test_abort_against_trade(world: Several, a: list[NodeClient], b: list[NodeCl
         )
         pairs = zip(traded, aborted, strict=True) if number % 4 < 2 else zip(aborted, traded, strict=True)
         asked.append([ask for pair in pairs for ask in pair])
+    # Two aren't raced about at first, so that there are both outcomes whoever is faster; what loses is asked later.
+    asked[0], asked[1] = [complete(node, exchanges[0]) for node in b], [abort(node, exchanges[1]) for node in a]
     answers = race(asked)
-    again = race([[status(node, one) for node in (*a, *b)] for one in exchanges])
+    later = [[abort(node, exchanges[0]) for node in a], [complete(node, exchanges[1]) for node in b]]
+    again = race(
+        [
+            [*(status(node, one) for node in (*a, *b)), *(later[number] if number < 2 else ())]
+            for number, one in enumerate(exchanges)
+        ]
+    )
     together = [[*given, *more] for given, more in zip(answers, again, strict=True)]
     outcomes = settled(world, a, b, exchanges, together)
     assert set(outcomes) == {"COMPLETED", "ABORTED"}, outcomes
