@@ -37,7 +37,7 @@ def start(place: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     """Wait for a demo to end."""
-    out, errors = process.communicate(timeout=150)
+    out, errors = process.communicate(timeout=300)
     return process.returncode, out, errors
 
 
@@ -81,6 +81,7 @@ def test_two_demos_side_by_side(tmp_path: Path) -> None:
     assert running_in(tmp_path) == []
 
 
+@pytest.mark.timeout(600)
 def test_offline_faults(tmp_path: Path) -> None:
     """Each fault of offline mode ends as promised: read with a receipt, or neither, with evidence either way."""
     told = {}

@@ -238,6 +238,63 @@ class TestTimers:
         check_one(world, outcome="ACKNOWLEDGED")
 
 
+class TestOtherDirection:
+    """The recipient's node comes to the sender's, when that can't come to it and the TTP is away."""
+
+    @pytest.fixture(autouse=True)
+    def _acquainted(self, world: TwoNodes, _offline: None) -> None:
+        """Bob has written to Alice before: node b knows where node a is."""
+        world.b.submit(BOB, [ALICE], LETTER)
+        settle(world)
+        assert len(world.b.mailbox(BOB)) == len(world.a.mailbox(ALICE)) == 1
+        world.wire.said.clear()
+
+    def test_brings_the_nrr(self, world: TwoNodes) -> None:
+        """It brings its NRR, gets s_T for it, delivers, and leaves the ACK in the same session."""
+        world.wire.cuts = ["NRR<"] * 1000
+        world.a.submit(ALICE, [BOB], LETTER)
+        world.a.work(1)
+        world.ttp.faults.down = True
+        sessions = world.wire.sessions
+        with pytest.raises(Unavailable):
+            world.b.work(1)
+        assert world.wire.said[-2:] == ["SIGNED", "ACK"]
+        assert world.wire.sessions == sessions + 1
+        assert len(world.b.mailbox(BOB)) == 2
+        (exchange,) = world.a.exchanges()
+        assert world.a.outgoing(exchange).state is SenderState.ACKED
+        world.ttp.faults.down = False
+        settle(world)
+        assert len(world.a.mailbox(ALICE)) == 2
+        assert world.ttp.asked == 0
+
+    def test_brings_the_ack(self, world: TwoNodes) -> None:
+        """A node that died with the key and before its ACK delivers at start and brings the ACK."""
+        world.wire.cuts = ["NRR<"]
+        world.a.submit(ALICE, [BOB], LETTER)
+        world.a.work(1)
+        world.clock.time += 5
+
+        def key() -> None:
+            world.a.work(1)
+
+        assert dying(world.b, key, 5, after=True)  # the commit of HAVE
+        (exchange,) = world.a.exchanges()
+        incoming = world.b.incoming(exchange)
+        assert incoming is not None
+        assert incoming.state is RecipientState.HAVE
+        world.wire.cuts = ["NRR<", "KEY<"] * 1000
+        world.ttp.faults.down = True
+        settle(world, rounds=4)
+        assert world.a.outgoing(exchange).state is SenderState.ACKED
+        assert world.wire.said[-1] == "ACK"
+        assert len(world.b.mailbox(BOB)) == 2
+        world.ttp.faults.down = False
+        settle(world)
+        assert len(world.a.mailbox(ALICE)) == 2
+        assert world.ttp.asked == 0
+
+
 class TestRestored:
     def test_sender_restored_after_an_abort(self, world: TwoNodes) -> None:
         """A node whose backup is from before its abort is RECOVERED, and releases no key to who brings an NRR (A5)."""
