@@ -36,8 +36,12 @@ Sign = Callable[[Edge], bytes]
 def fill(engine: Engine, archive: Path, size: int, time: int, sign: Sign) -> None:
     """Put a log of so many trades into an empty database and its second copy, under one checkpoint."""
     edge = Edge()
-    connection = engine.raw_connection()
-    put = _copy if engine.dialect.name == "postgresql" else _insert
+    connection: Any = engine.raw_connection()
+    put = _copy
+    if engine.dialect.name == "sqlite":
+        put = _insert
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA cache_size=-400000")  # the index of a million random keys, in kilobytes
     for start in range(0, size, CHUNK):
         made = [_trade(index, time) for index in range(start, min(start + CHUNK, size))]
         put(connection, tables.entries, [entry for entry, _ in made])
@@ -49,6 +53,7 @@ def fill(engine: Engine, archive: Path, size: int, time: int, sign: Sign) -> Non
         put(connection, tables.tiles, full)
         for first in range(0, len(made), WIDTH):
             _archive(archive, start + first, [entry for entry, _ in made[first : first + WIDTH]])
+        connection.commit()
     put(connection, tables.checkpoints, [(size, sign(edge))])
     connection.commit()
     connection.close()
@@ -82,7 +87,7 @@ def _trade(index: int, time: int) -> tuple[Row, Row]:
 
 
 def _places(exchange: Row) -> list[Row]:
-    return [(2 * exchange[2] + number + 1, domain, exchange[0]) for number, domain in enumerate(DOMAINS)]
+    return [(domain, exchange[0]) for domain in DOMAINS]
 
 
 def _text(octets: bytes) -> bytes:
@@ -98,16 +103,21 @@ def _archive(archive: Path, start: int, rows: list[Row]) -> None:
 
 
 def _insert(connection: Any, table: Table, rows: Iterable[Row]) -> None:
-    columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    marks = ", ".join("?" for _ in table.columns)
+    columns = _columns(table)
+    marks = ", ".join("?" for _ in columns)
     cursor = connection.cursor()
     if not connection.in_transaction:
         cursor.execute("BEGIN")
-    cursor.executemany(f"INSERT INTO {table.name} ({columns}) VALUES ({marks})", rows)
+    cursor.executemany(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", rows)
 
 
 def _copy(connection: Any, table: Table, rows: Iterable[Row]) -> None:
-    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    columns = ", ".join(_columns(table))
     with connection.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def _columns(table: Table) -> list[str]:
+    """Return the columns that are given. A cursor is drawn, else the next to be drawn would exist already."""
+    return [f'"{column.name}"' for column in table.columns if column.name != "cursor"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,22 @@ class TestSecondCopy:
         world.clock.time += 1
         world.start()
         assert list(FileArchive(file.parent).entries()) == stored_entries(world)
+
+    def test_cut_off_anywhere(self, world: Served, b: NodeClient, tmp_path: Path) -> None:
+        """Wherever a crash cut a file off, the same process or another goes on behind the last whole line."""
+        trade(world, b)
+        whole = (world.directory / "archive" / "000").read_bytes()
+        lines = whole.splitlines(keepends=True)
+        ends = [sum(map(len, lines[:count])) for count in range(len(lines) + 1)]
+        living = FileArchive(tmp_path / "copy")
+        with world.ttp.desk.store.reading() as stored:
+            living.copy(stored, len(lines))
+            for cut in sorted({*ends, *(end - 1 for end in ends[1:]), *range(0, len(whole), 2_503)}):
+                for archive in (living, FileArchive(tmp_path / "copy")):
+                    os.truncate(tmp_path / "copy" / "000", cut)
+                    assert archive.size() == sum(end <= cut for end in ends) - 1
+                    archive.copy(stored, len(lines))
+                    assert (tmp_path / "copy" / "000").read_bytes() == whole
 
     def test_a_lost_copy_is_made_again(self, world: Served, b: NodeClient) -> None:
         """A copy whose directory was lost is made again from the database at the next start."""
