@@ -152,7 +152,7 @@ class TestDeaths:
 
             died = dying(node, live, at, after=after)
             world.clock.time += 1000
-            settle(world, rounds=8)
+            settle(world, rounds=5)
             assert len(world.b.mailbox(BOB)) == len(world.a.mailbox(ALICE)) == at, at
             if not died:
                 break
