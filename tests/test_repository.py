@@ -24,10 +24,10 @@ CITATION = re.compile(r"(\w+\.md),? ([A-Z]+\d+(?:(?:–|-|, | and | to )[A-Z]+\d
 STEP = re.compile(r"^\W*\*\*([A-Z]+\d+)\*\*", re.MULTILINE)
 
 
-def our_files(*folders: str, suffix: str = "") -> list[Path]:
+def our_files(*folders: str, suffix: str | tuple[str, ...] = "") -> list[Path]:
     """List the repository's files in these folders, without what tools leave behind."""
-    found = [path for folder in folders for path in (ROOT / folder).rglob("*" + suffix) if path.is_file()]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.name.endswith(suffix)]
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 def steps(page: str) -> list[str]:
@@ -104,7 +104,7 @@ class TestSpecification:
         """Every step that code or a page cites stands in the specification."""
         lost = [
             f"{path.relative_to(ROOT)}: {page} {label}"
-            for path in [*our_files(*PACKAGES, "tests", suffix=".py"), *our_files("docs", suffix=".md")]
+            for path in [*our_files(*PACKAGES, "tests", suffix=".py"), *our_files("docs", suffix=(".md", ".pml"))]
             for page, labels in CITATION.findall(path.read_text())
             for label in re.findall(r"[A-Z]+\d+", labels)
             if label not in steps(page)
