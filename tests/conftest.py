@@ -56,7 +56,7 @@ def url(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Iterator[s
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what tests measured: how many points they killed a process at, how long something took."""
-    reports = terminalreporter.stats.get("passed", [])
+    reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
     figures = [str(value) for report in reports for name, value in report.user_properties if name == "figure"]
     if figures:
         terminalreporter.section("figures")

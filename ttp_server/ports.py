@@ -340,6 +340,9 @@ class Store(Protocol):
     def reading(self) -> AbstractContextManager[Reading]:
         """Read one consistent state."""
 
+    def immutable(self) -> AbstractContextManager[Reading]:
+        """Read rows that never change, each for itself: cheaper, for there is no transaction and no one state."""
+
     def writing(self) -> AbstractContextManager[Transaction]:
         """Write under the writer's lock; commit at the end, roll back on an exception."""
 

@@ -35,6 +35,10 @@ class FaultyStore:
         """Read as ever."""
         return self._store.reading()
 
+    def immutable(self) -> AbstractContextManager[Reading]:
+        """Read as ever."""
+        return self._store.immutable()
+
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
         """Write, with the fault at its place."""

@@ -24,7 +24,18 @@ import psycopg
 _MODULES = {os.open.__module__, fcntl.__name__, "io", "_io"}
 _HARMLESS = {
     *("stat", "lstat", "fstat", "access", "scandir", "listdir", "getcwd", "readlink", "read", "pread", "lseek"),
-    *("fspath", "getpid", "getuid", "geteuid", "cpu_count", "urandom", "isatty", "get_terminal_size", "text_encoding"),
+    *(
+        "fspath",
+        "_path_normpath",
+        "getpid",
+        "getuid",
+        "geteuid",
+        "cpu_count",
+        "urandom",
+        "isatty",
+        "get_terminal_size",
+        "text_encoding",
+    ),
     *("seek", "tell", "fileno", "readline", "readlines", "readinto", "readable", "writable", "seekable", "getvalue"),
     "open",  # counted by the audit event, which says what for
     *("fetchone", "fetchmany", "fetchall", "cursor", "close", "__enter__", "__iter__", "__next__", "create_function"),

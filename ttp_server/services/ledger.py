@@ -156,7 +156,7 @@ class Ledger:
         return self._full(level, number)[: width * HASH] if partly is None else partly
 
     def _stored_tile(self, level: int, number: int) -> bytes:
-        with self._store.reading() as stored:
+        with self._store.immutable() as stored:
             hashes = stored.tile(level, number)
         if hashes is None:
             raise OurFault(f"tile {level}/{number} of the ledger is missing from the database")
