@@ -104,6 +104,30 @@ def fsck(directory: Directory) -> None:
     _conclude(check(directory, typer.echo, now=int(time.time())))
 
 
+@app.command()
+def recover(
+    directory: Directory,
+    archive: Annotated[
+        Path | None, typer.Option(help="The second copy; by default that of the settings.", show_default=False)
+    ] = None,
+) -> None:
+    """Bring back what a stopped TTP's database lacks from the second copy, and check it. May be repeated."""
+    from ttp_server.maintenance import recover as bring_back  # noqa: PLC0415
+
+    def told(what: str, count: int) -> None:
+        typer.echo(f"{count:>12}  {what}", err=True)
+
+    added, findings = bring_back(directory, archive, told, typer.echo, now=int(time.time()))
+    typer.echo(f"{added} entries came back.")
+    typer.echo(
+        "Not in the ledger, so look after it yourself (docs/recovery.md): enrolled nodes and their witness keys,"
+    )
+    typer.echo(
+        "enrolment tokens, domain records, what refusals were of, cosignatures, until when escrow epochs are open."
+    )
+    _conclude(findings)
+
+
 @db.command()
 def copy(
     directory: Directory,

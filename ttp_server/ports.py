@@ -300,6 +300,9 @@ class Transaction(Reading, Protocol):
     def put_exchange(self, exchange: StoredExchange) -> None:
         """Write the row of hM and its places in the feeds. Fails if there is one."""
 
+    def skip_places(self) -> None:
+        """Leave a gap in the feed, wider than all that was ever given out: what comes now is news to everybody."""
+
     def put_refusal(self, refusal: StoredRefusal) -> None:
         """Write the refusal of hM, whose entry is appended by the same transaction. Fails if there is one."""
 

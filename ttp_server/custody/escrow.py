@@ -62,6 +62,22 @@ class Escrow:
             }
             self._offered = tuple(self._known[number] for number in live)
 
+    def restore_rows(self, now: int) -> int:
+        """Write a row for each key that has none, after the database was lost, and return how many those were.
+
+        Until when an epoch was open isn't known any more: what is assumed is the latest that it can have been.
+        Without its row `_make` would take such a key for the rest of a crash, and shred it.
+        """
+        with self._lock, locked(self._keys.parent / LOCK):
+            known, added = {row.epoch for row in self._rows.all()}, 0
+            for path in sorted(self._keys.glob("escrow-*.key")):
+                number = int(path.stem.removeprefix("escrow-"))
+                if number not in known:
+                    public = decode_private(read_secret(path, MAX_KEY)).public
+                    self._rows.add(EpochRow(number, public.kind, public.raw, now + OPEN_FOR))
+                    added += 1
+        return added
+
     def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
         """Open E_T with the key that M names. Raises EvidenceFault, or OurFault if that key is gone."""
         key = self._private.get(manifest.core.ttp.epoch)

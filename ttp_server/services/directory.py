@@ -103,7 +103,7 @@ class _PutBinding:
             verify_binding(binding.compact, self.root, place.time)
         body = binding.compact.encode("ascii")
         entry = BindingEntry(H("binding", self.salt, binding.digest), body_digest(self.salt, body), place.time)
-        transaction.put_binding(_bound(binding, place.index), folded(binding.address))
+        transaction.put_binding(bound(binding, place.index), folded(binding.address))
         return Appended("binding", entries.encode(entry), self.salt, body, None)
 
 
@@ -145,7 +145,8 @@ def folded(address: str) -> str:
     return unicodedata.normalize("NFC", address)
 
 
-def _bound(binding: Binding, index: int) -> BoundKeys:
+def bound(binding: Binding, index: int) -> BoundKeys:
+    """Return the row of a binding whose entry has this index."""
     keys = (binding.origin.key_id, binding.receipt.key_id, binding.hpke.key_id)
     return BoundKeys(binding.address, binding.compact, binding.digest, keys, binding.receipt.key_id, index)
 

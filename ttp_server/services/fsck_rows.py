@@ -182,6 +182,8 @@ class RowCheck:
         self, found: StoredEntry, entry: AnchorEntry, row: AnchorRow | None, refusal: RefusalRow | None
     ) -> None:
         place = f"entry {found.index}"
+        if row is None and refusal is None and self._anchored_before(found):
+            return
         if (row is None) == (refusal is None):
             self._findings.found("anchors.row", place, "it needs one row, of an anchor or of a refusal")
             return
@@ -194,6 +196,16 @@ class RowCheck:
         if refusal is not None:
             with self._findings.judging("refusals.evidence", place):
                 self._refusal(found, entry, refusal)
+
+    def _anchored_before(self, found: StoredEntry) -> bool:
+        """Whether an older entry has the same batch: what a recovery can't tell from it has no row of its own."""
+        older: StoredEntry | None = None
+        with self._findings.judging("anchors.body", f"entry {found.index}"):
+            root, _size = anchors.decode_body(found.body)
+            digest = entries.body_digest(found.salt, found.body)
+            if entries.decode(found.entry) == AnchorEntry(anchors.anchor_id(found.salt, root), digest, found.time):
+                older = self._stored.anchor(root)
+        return older is not None and older.index < found.index
 
     def _refusal(self, found: StoredEntry, entry: AnchorEntry, row: RefusalRow) -> None:
         manifest = manifests.decode(row.manifest)

@@ -6,7 +6,7 @@ It holds the right edge of the tree and reads full tiles from the store: a start
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -22,7 +22,7 @@ from shared.ledger.note import Note
 from shared.ledger.policy import organisation
 from shared.ledger.proof import Proof
 from shared.ledger.tiles import ENTRIES, Edge, TileReader
-from ttp_server.ports import Reading, Store, StoredEntry
+from ttp_server.ports import Reading, Store, StoredEntry, Transaction
 
 CheckpointSigner = Callable[[Checkpoint], bytes]
 CACHED_TILES = 1024  # of 8 KiB
@@ -200,6 +200,13 @@ def load_edge(stored: Reading, size: int) -> Edge:
     except Malformed as error:
         message = f"entries or tiles of the ledger are missing; run `secmtp ttp fsck`: {error.message}"
         raise ConfigurationError(message) from error
+
+
+def put_tiles(transaction: Transaction, size: int, leaves: Sequence[bytes]) -> None:
+    """Write the tiles that become full when these leaf hashes follow a tree of `size` entries."""
+    if (size + len(leaves)) // tiles.WIDTH > size // tiles.WIDTH:
+        for tile in load_edge(transaction, size).extend(leaves).tiles:
+            transaction.put_tile(tile)
 
 
 def check_tail(stored: Reading, edge: Edge) -> None:

@@ -16,9 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
-from shared.ledger.tiles import WIDTH
 from ttp_server.ports import Clock, Store, StoredEntry, StoredExchange, Transaction, TransactionLost
-from ttp_server.services.ledger import load_edge
+from ttp_server.services.ledger import put_tiles
 from ttp_server.services.publisher import Publisher
 
 BATCH = 64
@@ -206,9 +205,7 @@ class Sequencer:
             leaves: list[bytes] = []
             for item in batch:
                 self._decide(item, transaction, LedgerPlace(size + len(leaves), time), leaves)
-            if (size + len(leaves)) // WIDTH > size // WIDTH:
-                for tile in load_edge(transaction, size).extend(leaves).tiles:
-                    transaction.put_tile(tile)
+            put_tiles(transaction, size, leaves)
         return len(leaves)
 
     def _decide(self, item: _Item, transaction: Transaction, place: LedgerPlace, leaves: list[bytes]) -> None:

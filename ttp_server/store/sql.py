@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, select
+from sqlalchemy import Connection, Engine, Executable, RowMapping, Table, bindparam, exists, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +25,7 @@ from ttp_server.ports import (
 )
 from ttp_server.store import tables as t
 
+FEED_GAP = 2**32
 PAGE = 200  # bodies have up to 256 KiB
 
 # What every trade runs, built once: to build a statement and to find its compiled form costs more than to run it.
@@ -244,6 +245,20 @@ class SqlTransaction(SqlReading):
         self._connection.execute(_PUT_EXCHANGE, members)
         places = [{"domain": domain, "exchange": exchange.exchange} for domain in exchange.domains]
         self._connection.execute(_PUT_PLACE, places)
+
+    def skip_places(self) -> None:
+        """Leave a gap in the feed: a lost database may have given out places that aren't known here."""
+        last = self._connection.scalar(select(func.max(t.feed.c.cursor))) or 0
+        if self._connection.dialect.name == "postgresql":
+            statements = ["SELECT setval(pg_get_serial_sequence('feed', 'cursor'), :last)"]
+        else:
+            statements = [
+                "DELETE FROM sqlite_sequence WHERE name = 'feed'",
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('feed', :last)",
+            ]
+        for statement in statements:
+            values = {"last": last + FEED_GAP} if ":last" in statement else {}
+            self._connection.execute(text(statement), values)
 
     def put_refusal(self, refusal: StoredRefusal) -> None:
         """Write the refusal of hM, whose entry is appended by the same transaction. Fails if there is one."""
