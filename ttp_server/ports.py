@@ -363,6 +363,9 @@ class Head(Protocol):
 class Archive(Protocol):
     """The second copy of entries and their bodies, outside the database."""
 
+    def size(self) -> int:
+        """Return how many entries are in it."""
+
     def copy(self, stored: Reading, size: int) -> None:
         """Copy the entries below a tree size that aren't in it yet. Durable when it returns."""
 

@@ -42,9 +42,14 @@ class Publisher:
 
     def open(self) -> None:
         """Check what is stored against every checkpoint that was kept, and publish the committed tree (L8)."""
+        copied = self._archive.size()  # before the database is read, which others may write to
         with self._store.reading() as stored:
             edge = load_edge(stored, stored.size())
             check_tail(stored, edge)
+        if copied > edge.size:
+            raise ConfigurationError(
+                f"the second copy holds {copied} entries and the database {edge.size}: run `secmtp ttp recover`"
+            )
         published = self._head.newest()
         if published is not None:
             self._ledger.check_own(published, edge)
