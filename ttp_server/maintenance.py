@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 from shared.ledger.note import KeyType, verifier_key
-from shared.programs.files import read_bounded
+from shared.programs.files import private_directory, read_bounded
 from ttp_server.app import HEAD, archive_directory, database_url
 from ttp_server.custody.escrow import Escrow
 from ttp_server.custody.keys import Keys, load_keys
@@ -82,14 +82,16 @@ def recover(directory: Path, archive: Path | None, told: Told, report: Report, *
     if not place.is_dir():
         raise ConfigurationError(f"there is no archive {place}: name the second copy with --archive")
     head = HeadFile(directory / HEAD)  # nobody serves this directory from here on
+    private_directory(directory / "data")  # it may have gone with its disk
     engine = open_engine(database_url(directory, settings))
     try:
         upgrade(engine)
         store = SqlStore(engine)
+        # First: when all entries are back a start is let through, and would destroy keys that have no row.
+        told("escrow epochs", Escrow(directory, SqlEpochRows(engine)).restore_rows(now))
         keys = load_keys(directory, settings.name, settings.log, now)
         log = verifier_key(settings.log, KeyType.LOG, keys.checkpoint.public_key())
         added = Recovery(store, FileArchive(place).entries, trust_of(keys), log, head.newest(), told).run()
-        told("escrow epochs", Escrow(directory, SqlEpochRows(engine)).restore_rows(now))
         return added, check(directory, report, now=now, archive=place)
     finally:
         engine.dispose()
