@@ -63,7 +63,7 @@ def test_without_witnesses_nothing_shows_it(tmp_path: Path) -> None:
 
 
 def test_refused_by_its_own_checkpoint(tmp_path: Path) -> None:
-    """If only the database is set back, the published checkpoint beside it is enough."""
+    """If only the database is set back, each of published checkpoint, second copy and witnesses is enough."""
     with witnessed(tmp_path) as world:
         bob = NodeClient(world, "b.example")
         assert bob.enrol(world.parties.b).status_code == 201
@@ -77,5 +77,8 @@ def test_refused_by_its_own_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="this database is older"):
             build(world.directory, load(world.directory), world.clock)
         (world.directory / "published-checkpoint").unlink()
+        with pytest.raises(ConfigurationError, match="the second copy holds 1 entries and the database 0"):
+            build(world.directory, load(world.directory), world.clock)
+        shutil.rmtree(world.directory / "archive")
         with pytest.raises(ConfigurationError, match="older than what was published"):
             build(world.directory, load(world.directory), world.clock)

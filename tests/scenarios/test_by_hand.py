@@ -81,7 +81,11 @@ def test_setting_up_by_hand(tmp_path: Path) -> None:
 def test_readme_names_commands_that_exist() -> None:
     """Every `secmtp` command and option that the README shows is one that the program has."""
     text = README.read_text(encoding="utf-8").replace("\n   ", " ")
-    shown = set(re.findall(r"secmtp ((?:ca|ttp|node|evidence|demo)(?: user)? [a-z]+)((?: [^`\n#]*)?)", text))
+    shown = set(
+        re.findall(
+            r"secmtp ((?:ca|ttp|node|evidence|ledger|demo)(?: (?:user|db|witness))? [a-z]+)((?: [^`\n#]*)?)", text
+        )
+    )
     assert len(shown) >= 10
     for command, rest in sorted(shown):
         usage = secmtp(*command.split(), "--help")

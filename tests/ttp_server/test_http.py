@@ -13,9 +13,9 @@ import pytest
 from shared.api import messages
 from shared.api.messages import CompleteRequest
 from shared.errors import OurFault
+from shared.programs import http as bounded
 from tests.doubles.parties import NOW, Exchange
 from tests.doubles.served import NodeClient, Served
-from ttp_server import server
 from ttp_server.routes import http
 
 COMPLETE = "/v1/exchanges/complete"
@@ -145,7 +145,7 @@ class TestHead:
 
     def test_too_slow(self, world: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection on which no whole head comes in time is closed, at its first request and at a later one."""
-        monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
+        monkeypatch.setattr(bounded, "HEAD_SECONDS", 0.05)
         for sent in (b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal"):
             with raw(world) as connection:
                 connection.sendall(sent)

@@ -46,13 +46,13 @@ class Publisher:
         with self._store.reading() as stored:
             edge = load_edge(stored, stored.size())
             check_tail(stored, edge)
+        published = self._head.newest()
+        if published is not None:
+            self._ledger.check_own(published, edge)
         if copied > edge.size:
             raise ConfigurationError(
                 f"the second copy holds {copied} entries and the database {edge.size}: run `secmtp ttp recover`"
             )
-        published = self._head.newest()
-        if published is not None:
-            self._ledger.check_own(published, edge)
         self._witnesses.check_start(edge.size)
         self.publish()
 
