@@ -28,7 +28,8 @@ from shared.ledger.note import decode_vkey
 from ttp_server.clock import SystemClock
 from ttp_server.custody.escrow import Escrow
 from ttp_server.custody.keys import Keys, load_keys
-from ttp_server.ports import Clock, Store
+from ttp_server.ports.services import Clock
+from ttp_server.ports.store import Store
 from ttp_server.routes import openapi
 from ttp_server.routes.directory import DirectoryRoutes
 from ttp_server.routes.exchanges import ExchangeRoutes

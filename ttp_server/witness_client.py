@@ -7,7 +7,7 @@ import ssl
 import httpx
 
 from shared.errors import Unavailable
-from ttp_server.ports import WitnessReply
+from ttp_server.ports.values import WitnessReply
 
 MAX_ANSWER = 64 * 1024
 

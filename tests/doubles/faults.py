@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from ttp_server.ports import Reading, Store, Transaction
+from ttp_server.ports.store import Reading, Store, Transaction
 
 
 class Crash(BaseException):

@@ -35,7 +35,7 @@ from tests.doubles.points import Points
 from tests.doubles.rounds import Ground, Round, bind, complete
 from ttp_server import app
 from ttp_server.app import TTP
-from ttp_server.ports import Transaction
+from ttp_server.ports.store import Transaction
 from ttp_server.services import feed
 from ttp_server.services.ledger import Ledger, Snapshot
 from ttp_server.services.publisher import Publisher

@@ -11,7 +11,8 @@ from shared.ledger.entry import BindingEntry, body_digest
 from shared.ledger.entry import encode as encode_entry
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
 from tests.doubles.served import Served
-from ttp_server.ports import StoredEntry, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import StoredEntry
 from ttp_server.services.sequencer import Appended
 
 

@@ -39,7 +39,7 @@ from ttp_server import maintenance
 from ttp_server.app import HEAD, TTP, archive_directory, build, database_url
 from ttp_server.custody.escrow import Escrow
 from ttp_server.custody.keys import load_keys
-from ttp_server.ports import Identity, StoredEntry
+from ttp_server.ports.values import Identity, StoredEntry
 from ttp_server.services import directory as directories
 from ttp_server.services import exchanges
 from ttp_server.services.findings import Violation

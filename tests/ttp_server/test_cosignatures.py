@@ -18,7 +18,7 @@ from shared.ledger.policy import of_quorum
 from tests.doubles.parties import NOW
 from tests.doubles.served import NodeClient, Served
 from tests.doubles.witnesses import Cosigner
-from ttp_server.ports import Node
+from ttp_server.ports.values import Node
 
 NAME = "b.example/witness"
 

@@ -17,7 +17,7 @@ from shared.programs.files import private_directory
 from tests.doubles.parties import NOW
 from tests.doubles.served import NodeClient, Served
 from ttp_server.custody.escrow import DAY, GRACE, OPEN_FOR, RENEW_BEFORE, Escrow
-from ttp_server.ports import EpochRow
+from ttp_server.ports.values import EpochRow
 from ttp_server.store.database import open_engine, upgrade
 from ttp_server.store.epochs import SqlEpochRows
 

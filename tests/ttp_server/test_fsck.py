@@ -26,7 +26,7 @@ from ttp_server.app import HEAD
 from ttp_server.cli import app
 from ttp_server.custody.keys import load_keys
 from ttp_server.maintenance import check
-from ttp_server.ports import Transaction
+from ttp_server.ports.store import Transaction
 from ttp_server.services import exchanges
 from ttp_server.services.findings import Findings, Violation
 from ttp_server.services.sequencer import Appended

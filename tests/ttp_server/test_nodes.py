@@ -19,7 +19,7 @@ from shared.errors import Unauthenticated, Unavailable
 from tests.doubles.parties import NOW, VALID, Domain, Root
 from tests.doubles.served import NodeClient, Served
 from ttp_server import setup
-from ttp_server.ports import Node
+from ttp_server.ports.values import Node
 from ttp_server.services import nodes
 from ttp_server.services.nodes import RateLimit, ReplayGuard
 

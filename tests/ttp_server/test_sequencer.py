@@ -16,7 +16,7 @@ from shared.evidence.receipt import verify_bundle
 from shared.evidence.tokens import LedgerPlace
 from tests.doubles.faults import FaultyStore, crash
 from tests.doubles.served import NodeClient, Served
-from ttp_server.ports import Transaction, TransactionLost
+from ttp_server.ports.store import Transaction, TransactionLost
 from ttp_server.services.sequencer import Answered, Appended, _Item
 
 BATCH, CHECKPOINT = 1, 2

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.errors import Conflict, OurFault, Unavailable
-from ttp_server.ports import Node, StoredEntry, Transaction, TransactionLost
+from ttp_server.ports.store import Transaction, TransactionLost
+from ttp_server.ports.values import Node, StoredEntry
 from ttp_server.store.database import open_engine, upgrade
 from ttp_server.store.sql import SqlStore
 

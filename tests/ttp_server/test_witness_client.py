@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from shared.errors import Unavailable
-from ttp_server.ports import WitnessReply
+from ttp_server.ports.values import WitnessReply
 from ttp_server.witness_client import MAX_ANSWER, HttpWitnesses
 
 

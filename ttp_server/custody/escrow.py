@@ -16,7 +16,8 @@ from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
 from shared.programs.files import locked, read_secret, sync_directory, write_secret
-from ttp_server.ports import EpochRow, EpochRows
+from ttp_server.ports.services import EpochRows
+from ttp_server.ports.values import EpochRow
 
 DAY = 24 * 3600
 OPEN_FOR = 180 * DAY

@@ -21,7 +21,7 @@ from shared.crypto.keys import (
 )
 from shared.errors import ConfigurationError
 from shared.programs.files import read_bounded, read_secret, write_secret
-from ttp_server.ports import Identity
+from ttp_server.ports.values import Identity
 
 MAX_KEY = 8 * 1024
 MAX_ROOT = 64 * 1024

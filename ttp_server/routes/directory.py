@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from shared.api import messages
 from shared.api.endpoints import JSON_TYPE
-from ttp_server.ports import Node
+from ttp_server.ports.values import Node
 from ttp_server.routes.http import Call, in_thread
 from ttp_server.services import directory as use
 from ttp_server.services import nodes

@@ -20,7 +20,7 @@ from shared.api.authorization import Request as AuthorizedRequest
 from shared.api.endpoints import JSON_TYPE, Endpoint
 from shared.errors import Malformed, OurFault, SecMTPError, Unavailable
 from shared.programs.http import read_body
-from ttp_server.ports import Node
+from ttp_server.ports.values import Node
 from ttp_server.routes.problems import of_error, problem
 from ttp_server.services.nodes import Gate
 

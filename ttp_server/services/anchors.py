@@ -8,7 +8,8 @@ from shared.evidence.anchored import Lodged
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger import entry as entries
 from shared.ledger.anchor import Batch
-from ttp_server.ports import StoredEntry, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import StoredEntry
 from ttp_server.services.desk import Desk
 from ttp_server.services.sequencer import Answered, Appended
 

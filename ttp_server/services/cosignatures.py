@@ -12,7 +12,9 @@ from shared.api.messages import Cosignature
 from shared.errors import Conflict, EvidenceFault, Forbidden, Malformed, NotFound
 from shared.ledger import note as notes
 from shared.ledger.note import KeyType, Note, VerifiedSignature, VerifierKey
-from ttp_server.ports import Clock, Node, Store
+from ttp_server.ports.services import Clock
+from ttp_server.ports.store import Store
+from ttp_server.ports.values import Node
 from ttp_server.services.ledger import Ledger
 
 SKEW = 300

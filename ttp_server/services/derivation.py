@@ -20,7 +20,8 @@ from shared.evidence.revocation import verify_revocation
 from shared.ledger import anchor as anchors
 from shared.ledger import entry as codec
 from shared.ledger.entry import AnchorEntry, BindingEntry, ExchangeEntry, RevocationEntry
-from ttp_server.ports import Revoked, StoredEntry, StoredExchange, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import Revoked, StoredEntry, StoredExchange
 from ttp_server.services.desk import parties
 from ttp_server.services.directory import bound, folded
 from ttp_server.services.fsck_rows import Trust

@@ -20,16 +20,9 @@ from shared.evidence.refusal import RefusalFile
 from shared.evidence.tokens import LedgerPlace
 from shared.evidence.verification import require
 from shared.ledger import anchor as anchors
-from ttp_server.ports import (
-    Clock,
-    EscrowCustody,
-    Identity,
-    Store,
-    StoredEntry,
-    StoredExchange,
-    StoredRefusal,
-    Transaction,
-)
+from ttp_server.ports.services import Clock, EscrowCustody
+from ttp_server.ports.store import Store, Transaction
+from ttp_server.ports.values import Identity, StoredEntry, StoredExchange, StoredRefusal
 from ttp_server.services.ledger import Ledger
 from ttp_server.services.sequencer import Answered, Sequencer
 

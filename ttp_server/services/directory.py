@@ -19,7 +19,9 @@ from shared.evidence.revocation import Revocation, verify_revocation
 from shared.evidence.tokens import LedgerPlace
 from shared.ledger import entry as entries
 from shared.ledger.entry import BindingEntry, RevocationEntry, body_digest
-from ttp_server.ports import BoundKeys, Clock, Reading, Revoked, Store, Transaction
+from ttp_server.ports.services import Clock
+from ttp_server.ports.store import Reading, Store, Transaction
+from ttp_server.ports.values import BoundKeys, Revoked
 from ttp_server.services.sequencer import Answered, Appended, Sequencer
 
 UNKNOWN = "no certified recipient with this address"

@@ -23,7 +23,8 @@ from shared.exchange import ttp
 from shared.exchange.machine import step
 from shared.exchange.ttp import Action, State
 from shared.ledger import entry as entries
-from ttp_server.ports import StoredExchange, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import StoredExchange
 from ttp_server.services.desk import Desk, check_names, parties, require_domain
 from ttp_server.services.outcomes import Ended, append, end_without_trade, revocation_state, stop_new
 from ttp_server.services.sequencer import Answered, Appended

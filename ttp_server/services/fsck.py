@@ -13,7 +13,8 @@ from shared.ledger import note as notes
 from shared.ledger.checkpoint import open_checkpoint
 from shared.ledger.entry import Entry
 from shared.ledger.note import VerifierKey
-from ttp_server.ports import Inspection, StoredEntry
+from ttp_server.ports.store import Inspection
+from ttp_server.ports.values import StoredEntry
 from ttp_server.services.findings import Findings, Violation
 from ttp_server.services.fsck_rows import RowCheck, Trust
 from ttp_server.services.fsck_tree import TreeCheck

@@ -24,11 +24,11 @@ from shared.evidence.verification import verify_nro
 from shared.ledger import anchor as anchors
 from shared.ledger import entry as entries
 from shared.ledger.entry import AnchorEntry, BindingEntry, Entry, ExchangeEntry, RevocationEntry
-from ttp_server.ports import (
+from ttp_server.ports.store import Inspection
+from ttp_server.ports.values import (
     AnchorRow,
     BindingRow,
     Identity,
-    Inspection,
     RefusalRow,
     RevocationRow,
     StoredEntry,

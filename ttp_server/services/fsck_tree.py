@@ -13,7 +13,8 @@ from shared.ledger.checkpoint import VerifiedCheckpoint, open_checkpoint
 from shared.ledger.merkle import HASH, leaf_hash
 from shared.ledger.note import Note, VerifierKey, decode_vkey
 from shared.ledger.tiles import HEIGHT, Edge, Tile, tile_root
-from ttp_server.ports import CosignatureRow, Inspection, StoredEntry
+from ttp_server.ports.store import Inspection
+from ttp_server.ports.values import CosignatureRow, StoredEntry
 from ttp_server.services.findings import Findings
 
 MAX_GAP = 1 << 16

@@ -22,7 +22,8 @@ from shared.ledger.note import Note
 from shared.ledger.policy import organisation
 from shared.ledger.proof import Proof
 from shared.ledger.tiles import ENTRIES, Edge, TileReader
-from ttp_server.ports import Reading, Store, StoredEntry, Transaction
+from ttp_server.ports.store import Reading, Store, Transaction
+from ttp_server.ports.values import StoredEntry
 
 CheckpointSigner = Callable[[Checkpoint], bytes]
 CACHED_TILES = 1024  # of 8 KiB

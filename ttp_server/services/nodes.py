@@ -11,7 +11,9 @@ from shared.api.messages import Enrolment
 from shared.crypto.certificates import Purpose, TrustRoot, verify_chain, verify_domain_ca
 from shared.encoding.labels import H
 from shared.errors import EvidenceFault, Forbidden, Unauthenticated, Unavailable
-from ttp_server.ports import Clock, Node, Store
+from ttp_server.ports.services import Clock
+from ttp_server.ports.store import Store
+from ttp_server.ports.values import Node
 
 MAX_SERIALS = 200_000
 BURST = 200

@@ -12,7 +12,8 @@ from shared.evidence.tokens import NRO, KeyState, LedgerPlace
 from shared.exchange.ttp import State
 from shared.ledger import entry as entries
 from shared.ledger.entry import ExchangeEntry
-from ttp_server.ports import Revoked, StoredExchange, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import Revoked, StoredExchange
 from ttp_server.services.desk import Desk, parties
 from ttp_server.services.sequencer import Appended
 

@@ -12,7 +12,8 @@ from functools import partial
 from shared.errors import ConfigurationError, Unavailable
 from shared.ledger import tiles
 from shared.ledger.tiles import Edge
-from ttp_server.ports import Archive, Head, Overtaken, Store, Transaction, Witnesses
+from ttp_server.ports.services import Archive, Head, Overtaken, Witnesses
+from ttp_server.ports.store import Store, Transaction
 from ttp_server.services.ledger import Ledger, Snapshot, check_tail, load_edge
 
 ROUNDS = 8

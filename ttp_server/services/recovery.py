@@ -16,7 +16,8 @@ from shared.ledger import note as notes
 from shared.ledger.checkpoint import open_checkpoint
 from shared.ledger.note import Note, VerifierKey
 from shared.ledger.tiles import Edge
-from ttp_server.ports import Reading, Store, StoredEntry, Transaction
+from ttp_server.ports.store import Reading, Store, Transaction
+from ttp_server.ports.values import StoredEntry
 from ttp_server.services.derivation import rows_of
 from ttp_server.services.fsck_rows import Trust
 from ttp_server.services.ledger import put_tiles

@@ -16,7 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.errors import OurFault, SecMTPError, Unavailable
 from shared.evidence.tokens import LedgerPlace
-from ttp_server.ports import Clock, Store, StoredEntry, StoredExchange, Transaction, TransactionLost
+from ttp_server.ports.services import Clock
+from ttp_server.ports.store import Store, Transaction, TransactionLost
+from ttp_server.ports.values import StoredEntry, StoredExchange
 from ttp_server.services.ledger import put_tiles
 from ttp_server.services.publisher import Publisher
 

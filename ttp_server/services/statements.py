@@ -22,7 +22,8 @@ from shared.exchange.machine import step
 from shared.exchange.ttp import State
 from shared.ledger import anchor as anchors
 from shared.ledger import entry as entries
-from ttp_server.ports import StoredEntry, StoredExchange, StoredRefusal, Transaction
+from ttp_server.ports.store import Transaction
+from ttp_server.ports.values import StoredEntry, StoredExchange, StoredRefusal
 from ttp_server.services.desk import Desk, check_names, parties, require_domain
 from ttp_server.services.outcomes import Ended, append, end_without_trade, revocation_state
 from ttp_server.services.sequencer import Answered, Appended

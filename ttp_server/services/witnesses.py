@@ -22,7 +22,8 @@ from shared.ledger import witness
 from shared.ledger.note import Note, Signature, VerifiedSignature, VerifierKey
 from shared.ledger.policy import Policy
 from shared.ledger.witness import AddCheckpoint
-from ttp_server.ports import Clock, Overtaken, Store, WitnessClient
+from ttp_server.ports.services import Clock, Overtaken, WitnessClient
+from ttp_server.ports.store import Store
 from ttp_server.services.ledger import merged
 
 MAX_CLOCK = 60

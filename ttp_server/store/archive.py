@@ -18,7 +18,8 @@ from shared.ledger import entry as codec
 from shared.ledger.merkle import leaf_hash
 from shared.ledger.tiles import ENTRIES, WIDTH, path
 from shared.programs.files import OWNER_ONLY, private_directory, sync_directory
-from ttp_server.ports import Reading, StoredEntry
+from ttp_server.ports.store import Reading
+from ttp_server.ports.values import StoredEntry
 
 MAX_LINE = 1024 * 1024
 _PREFIX = "tile/entries/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, select
 
-from ttp_server.ports import EpochRow
+from ttp_server.ports.values import EpochRow
 from ttp_server.store.sql import database_errors
 from ttp_server.store.tables import escrow_epochs
 

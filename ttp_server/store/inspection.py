@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Select, exists, select
 
-from ttp_server.ports import (
+from ttp_server.ports.values import (
     AnchorRow,
     BindingRow,
     CosignatureRow,

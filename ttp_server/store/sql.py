@@ -13,16 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import Conflict, OurFault, Unavailable
 from shared.ledger.tiles import Tile, tile_root
-from ttp_server.ports import (
-    BoundKeys,
-    FeedItem,
-    Node,
-    Revoked,
-    StoredEntry,
-    StoredExchange,
-    StoredRefusal,
-    TransactionLost,
-)
+from ttp_server.ports.store import TransactionLost
+from ttp_server.ports.values import BoundKeys, FeedItem, Node, Revoked, StoredEntry, StoredExchange, StoredRefusal
 from ttp_server.store import tables as t
 
 FEED_GAP = 2**32
