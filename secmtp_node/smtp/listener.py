@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from secmtp_node.smtp.protocol import WORK, SmtpConnection
+from secmtp_node.smtp.application import WORK
+from secmtp_node.smtp.protocol import SmtpConnection
 from secmtp_node.smtp.session import Listening
 
 THREADS = 32

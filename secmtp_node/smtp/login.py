@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from secmtp_node.ports.services import Login
 from secmtp_node.smtp import replies as r
+from secmtp_node.smtp.application import Application
 from secmtp_node.smtp.credentials import MECHANISMS, credentials
 from secmtp_node.smtp.replies import Reply
 from secmtp_node.smtp.session import Closing, Listening
@@ -42,8 +42,9 @@ class Connection(Protocol):
     async def refuse(self, reply: Reply) -> None:
         """Count an error and send a reply."""
 
-    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run the application in a thread."""
+    @property
+    def application(self) -> Application:
+        """What runs use cases."""
 
 
 class Logins:
@@ -68,7 +69,7 @@ class Logins:
             await self._connection.refuse(r.CANCELLED if error.code == "cancelled" else r.BAD_BASE64)
             return
         try:
-            self.login = await self._connection.in_thread(self._l.mail.log_in, address, password)
+            self.login = await self._connection.application.run(self._l.mail.log_in, address, password)
         except Unauthenticated:
             await self._fail()
         except SecMTPError as error:

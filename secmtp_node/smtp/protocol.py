@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
 from secmtp_node.smtp import replies as r
 from secmtp_node.smtp.address import parse_mailbox, parse_parameters, split_path
+from secmtp_node.smtp.application import Application
 from secmtp_node.smtp.credentials import MECHANISMS
 from secmtp_node.smtp.data import receive
 from secmtp_node.smtp.lines import BareLineEnd, Input, LineTooLong
@@ -29,9 +30,7 @@ from shared.api import verbs
 from shared.errors import Malformed, SecMTPError, Unauthenticated
 
 COMMAND = 512
-WORK = "smtp application"  # the name of tasks that a stop waits for
 LINGER = 5.0  # how long a client may take to read the last reply
-Answer = TypeVar("Answer")
 
 
 class SmtpConnection(SMTP):
@@ -46,11 +45,11 @@ class SmtpConnection(SMTP):
         self._implicit_tls = implicit_tls
         self._input: Input
         self._greeted = False
+        self.application = Application(listening, self._reset_timeout)
         self._logins = Logins(self, listening)
         self._peer: CertifiedPeer | None = None
         self._transaction: Transaction | None = None
         self._errors = 0
-        self._under_way: asyncio.Future[Any] | None = None
         self._commands: dict[bytes, Callable[[str], Awaitable[None]]] = {
             b"EHLO": self._ehlo,
             b"HELO": self._helo,
@@ -210,7 +209,7 @@ class SmtpConnection(SMTP):
         if not certificate:
             raise Closing(r.PEER_REFUSED)
         try:
-            self._peer = await self.in_thread(peers.admit, certificate)
+            self._peer = await self.application.run(peers.admit, certificate)
         except SecMTPError as error:
             raise Closing(r.PEER_REFUSED.saying(f"certificate refused: {error.message}")) from error
 
@@ -249,7 +248,7 @@ class SmtpConnection(SMTP):
         try:
             sender = parse_mailbox(path, home=self._l.home) if path else ""
             if self._l.mail is not None:
-                await self.in_thread(self._l.mail.check_sender, self._logins.login, sender)
+                await self.application.run(self._l.mail.check_sender, self._logins.login, sender)
         except Malformed as error:
             return r.BAD_ADDRESS.saying(error.message)
         except SecMTPError as error:
@@ -293,9 +292,9 @@ class SmtpConnection(SMTP):
 
     async def _check_recipient(self, recipient: str) -> None:
         if self._l.mail is not None:
-            await self.in_thread(self._l.mail.check_recipient, self._logins.login, recipient)
+            await self.application.run(self._l.mail.check_recipient, self._logins.login, recipient)
         elif self._l.peers is not None:
-            await self.in_thread(self._l.peers.check_recipient, recipient)
+            await self.application.run(self._l.peers.check_recipient, recipient)
 
     async def _data(self, argument: str) -> None:
         if argument:
@@ -315,27 +314,19 @@ class SmtpConnection(SMTP):
         except TimeoutError:
             raise Closing(r.TOO_SLOW) from None
         finally:
-            self._let_go(spooled)
+            self.application.afterwards(spooled.remove)  # the client may have gone while it is still being read
         await self._say(reply)
-
-    def _let_go(self, spooled: SpoolFile) -> None:
-        """Remove the spool file; after the application has ended with it, when the client went away first."""
-        work = self._under_way
-        if work is None or work.done():
-            spooled.remove()
-        else:
-            work.add_done_callback(lambda _: spooled.remove())
 
     async def _receive(self, spooled: SpoolFile) -> Reply | None:
         refusal = await receive(self._input, spooled, self._l.limits.octets, self._reset_timeout)
         if refusal is None:
-            await self.in_thread(spooled.finish)
+            await self.application.run(spooled.finish)
         return refusal
 
     async def _hand_over(self, transaction: Transaction, spooled: SpoolFile) -> Reply:
         """Give the durable message to the application; 250 only when it says that all is committed."""
         try:
-            return r.STORED.saying(await self.in_thread(self._take, transaction, spooled.path))
+            return r.STORED.saying(await self.application.run(self._take, transaction, spooled.path))
         except Loop:
             return r.LOOP
         except SecMTPError as error:
@@ -367,32 +358,6 @@ class SmtpConnection(SMTP):
 
     async def _quit(self, argument: str) -> None:
         raise Closing(r.BYE)
-
-    async def in_thread(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Run the application in a thread. A client that goes away doesn't stop it half-way."""
-        work = asyncio.create_task(asyncio.to_thread(function, *arguments), name=WORK)
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever waits
-        self._under_way = work
-        self._reset_timeout(self._l.limits.service + self._l.limits.idle)
-        try:
-            return await asyncio.wait_for(asyncio.shield(work), self._l.limits.service)
-        except TimeoutError:
-            raise Closing(r.NOT_NOW.saying("that took too long; try again later")) from None
-        except (SecMTPError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            self._l.failed("smtp application", error)
-            raise Closing(r.NOT_NOW) from error
-
-    def background(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have the application do something that nobody waits for, but a stop of the program."""
-        work = asyncio.create_task(asyncio.to_thread(function, *arguments), name=WORK)
-        work.add_done_callback(self._looked_at)
-
-    def _looked_at(self, work: asyncio.Task[None]) -> None:
-        error = None if work.cancelled() else work.exception()
-        if error is not None and not isinstance(error, SecMTPError):
-            self._l.failed("smtp application", error)
 
     async def _say(self, reply: Reply) -> None:
         await self.push(reply.line())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from secmtp_node.smtp import replies as r
+from secmtp_node.smtp.application import Application
 from secmtp_node.smtp.ports import CertifiedPeer, PeerService
 from secmtp_node.smtp.replies import Reply
 from secmtp_node.smtp.session import Closing
@@ -45,11 +46,9 @@ class Connection(Protocol):
     async def refuse(self, reply: Reply) -> None:
         """Count an error and send a reply."""
 
-    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run the application in a thread."""
-
-    def background(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Run the application in a thread; nobody waits."""
+    @property
+    def application(self) -> Application:
+        """What runs use cases."""
 
 
 @dataclass
@@ -89,7 +88,7 @@ class PeerVerbs:
         """The session goes on to something else, or ends: whoever signed in it needn't wait for the key (V5)."""
         left, self.open = self.open, set()
         if left:
-            self.connection.background(self.peers.left, tuple(left))
+            self.connection.application.background(self.peers.left, tuple(left))
 
     async def _asked(self, verb: Verb, argument: str) -> None:
         command = await self._command(verb, argument)
@@ -145,7 +144,9 @@ class PeerVerbs:
         call: Callable[..., Answer] = getattr(self.peers, verb.lower())
         arguments = () if more is None else (more,)
         try:
-            answer: Answer = await self.connection.in_thread(call, self.connection.peer, command.exchange, *arguments)
+            answer: Answer = await self.connection.application.run(
+                call, self.connection.peer, command.exchange, *arguments
+            )
         except SecMTPError as error:
             return Answer(kind_of(error), command.exchange, _words(error))
         return answer

@@ -7,6 +7,7 @@ in a crash; a row can be put back as from a backup.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -147,7 +148,7 @@ class World:
 
 
 @dataclass
-class Node(Generic[Row]):
+class Node(ABC, Generic[Row]):
     """What both sides have in common. Their tables may be exchanged for others that are wrong on purpose."""
 
     world: World
@@ -177,12 +178,13 @@ class Node(Generic[Row]):
         self.due_at = self.world.now + AGAIN if self.time_out() else None
         self.settle()
 
+    @abstractmethod
     def time_out(self) -> bool:
         """Step by the timer; whether there is another one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _perform(self, action: Any) -> None:
-        raise NotImplementedError
+        """Do one action."""
 
 
 @dataclass
