@@ -118,7 +118,7 @@ def _build(directory: Path, settings: Settings, clock: Clock, undo: ExitStack) -
     sequencer = Sequencer(store, publisher, clock)
     sequencer.open()
     undo.callback(sequencer.close)
-    # Only now: were the database lost, escrow keys would be taken for never offered, and destroyed.
+    # Only now: a database that isn't this ledger's was refused, and gets no epochs.
     escrow.upkeep(clock.now())
     signer = Signer(keys.nrd, [keys.identity.nrd_certificate])
     desk = Desk(keys.identity, keys.root, signer, escrow, store, ledger, sequencer, clock)

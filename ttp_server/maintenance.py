@@ -87,7 +87,7 @@ def recover(directory: Path, archive: Path | None, told: Told, report: Report, *
     try:
         upgrade(engine)
         store = SqlStore(engine)
-        # First: when all entries are back a start is let through, and would destroy keys that have no row.
+        # First: when all entries are back a start is let through, and would offer new keys only.
         told("escrow epochs", Escrow(directory, SqlEpochRows(engine)).restore_rows(now))
         keys = load_keys(directory, settings.name, settings.log, now)
         log = verifier_key(settings.log, KeyType.LOG, keys.checkpoint.public_key())

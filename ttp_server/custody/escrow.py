@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from shared.crypto.keys import HPKE_KINDS, HpkePrivateKey, HpkePublicKey, decode_private, encode_private, generate_hpke
-from shared.errors import ConfigurationError, OurFault
+from shared.errors import ConfigurationError, Malformed, OurFault
 from shared.evidence.composition import DoesNotOpen, Opened, open_escrow
 from shared.evidence.manifest import Manifest
 from shared.evidence.records import EscrowEpoch
@@ -66,17 +67,17 @@ class Escrow:
     def restore_rows(self, now: int) -> int:
         """Write a row for each key that has none, after the database was lost, and return how many those were.
 
-        Until when an epoch was open isn't known any more: what is assumed is the latest that it can have been.
-        Without its row `_make` would take such a key for the rest of a crash, and shred it.
+        Until when an epoch was open isn't known any more: what is assumed is the latest that it can have been. A
+        file that a crash cut off is passed over: an epoch is offered only when its key is whole.
         """
         with self._lock, locked(self._keys.parent / LOCK):
             known, added = {row.epoch for row in self._rows.all()}, 0
-            for path in sorted(self._keys.glob("escrow-*.key")):
-                number = int(path.stem.removeprefix("escrow-"))
+            for number in self._numbers():
                 if number not in known:
-                    public = decode_private(read_secret(path, MAX_KEY)).public
-                    self._rows.add(EpochRow(number, public.kind, public.raw, now + OPEN_FOR))
-                    added += 1
+                    with suppress(Malformed):
+                        public = decode_private(read_secret(self._file(number), MAX_KEY)).public
+                        self._rows.add(EpochRow(number, public.kind, public.raw, now + OPEN_FOR))
+                        added += 1
         return added
 
     def open(self, manifest: Manifest, escrow: bytes) -> Opened | DoesNotOpen:
@@ -87,12 +88,11 @@ class Escrow:
         return open_escrow(manifest, escrow, key)
 
     def _make(self, kind: str, now: int) -> None:
-        number = max((row.epoch for row in self._rows.all()), default=0) + 1
+        # A file without a row is what a crash left, or all that is left of an epoch whose row was lost with its
+        # database. Which of the two isn't known, so it stays, and its number isn't given out again.
+        number = max((*(row.epoch for row in self._rows.all()), *self._numbers()), default=0) + 1
         key = generate_hpke(kind)
-        path = self._file(number)
-        if path.exists():
-            self._shred(path)  # a crash came between file and row: nothing was ever sealed to that key
-        write_secret(path, encode_private(key))
+        write_secret(self._file(number), encode_private(key))
         # Commit point: the epoch exists when its row does; its key is on disk by then.
         self._rows.add(EpochRow(number, kind, key.public.raw, now + OPEN_FOR))
 
@@ -109,6 +109,11 @@ class Escrow:
             # With another key every honest escrow would seem not to open, and its sender a cheat.
             raise ConfigurationError(f"{path} isn't the key that is offered as epoch {row.epoch}; restore that one")
         return key
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of all epochs of which there is a file."""
+        named = (path.stem.removeprefix("escrow-") for path in self._keys.glob("escrow-*.key"))
+        return sorted(int(number) for number in named if number.isascii() and number.isdecimal())
 
     def _file(self, number: int) -> Path:
         return self._keys / f"escrow-{number}.key"
