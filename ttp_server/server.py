@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import ssl
-import sys
 import tempfile
 from pathlib import Path
 from socket import socket
@@ -16,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.crypto.certificates import Purpose
-from shared.programs.http import BoundedProtocol
+from shared.programs.http import AnnouncedServer, bounded
 from shared.programs.log import configure_log
 from ttp_server.app import TTP, build
 from ttp_server.custody.keys import key_file
@@ -45,20 +43,12 @@ async def _serve(directory: Path, settings: Settings) -> None:
         ttp.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, saying when it listens, and ending long polls when it is told to stop."""
+class _Server(AnnouncedServer):
+    """One that ends long polls when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, ttp: TTP) -> None:
         super().__init__(config)
         self._ttp = ttp
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            port = self.servers[0].sockets[0].getsockname()[1]
-            sys.stdout.write(json.dumps({"ready": True, "port": port}) + "\n")
-            sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let long polls answer first: uvicorn would wait for them."""
@@ -68,21 +58,15 @@ class _Server(uvicorn.Server):
 
 def configuration(directory: Path, settings: Settings, ttp: TTP) -> uvicorn.Config:
     """Return how uvicorn is to serve it."""
-    config = uvicorn.Config(
+    config = bounded(
         ttp.app,
-        http=BoundedProtocol,
-        host=settings.listen,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=settings.connections,
+        settings.listen,
+        settings.port,
+        connections=settings.connections,
+        grace=GRACE,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
         backlog=BACKLOG,
     )
-    config.load()
     config.ssl = tls_context(ttp.keys.tls_certificate, key_file(directory, Purpose.TTP))
     return config
 

@@ -1,9 +1,15 @@
-"""What bounds an HTTP server beyond what uvicorn does: request heads in octets and time, bodies in octets."""
+"""Serving HTTP with uvicorn: says when it listens; request heads bounded in octets and time, bodies in octets."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from socket import socket
+from typing import Any
 
+import uvicorn
+from starlette.applications import Starlette
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -11,6 +17,42 @@ from shared.errors import TooLarge
 
 HEAD_SECONDS = 15.0
 MAX_HEAD = 32 * 1024
+
+
+class AnnouncedServer(uvicorn.Server):
+    """uvicorn, printing one line of JSON when it listens."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(json.dumps({"ready": True, "port": self.port}) + "\n")
+            sys.stdout.flush()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port
+
+
+def bounded(app: Starlette, host: str, port: int, *, connections: int, grace: int, **more: Any) -> uvicorn.Config:
+    """Return how uvicorn is to serve an application: `connections` requests at once, `grace` seconds at its end."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=connections,
+        timeout_graceful_shutdown=grace,
+        **more,
+    )
+    config.load()
+    return config
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import ssl
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from socket import socket
 
 import structlog
 import uvicorn
@@ -22,7 +19,7 @@ from starlette.routing import Route
 from shared.errors import Malformed
 from shared.ledger import witness
 from shared.ledger.witness import Cosigned, Decision, Refused, Stale
-from shared.programs.http import BoundedProtocol, read_body
+from shared.programs.http import AnnouncedServer, bounded, read_body
 from shared.programs.log import configure_log
 from shared.programs.witness import Keeper, Settings, load, open_keeper
 
@@ -37,43 +34,14 @@ def serve(directory: Path, now: Callable[[], int]) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line of JSON when it listens."""
     configure_log()
     settings = load(directory)
-    server = Server(configuration(settings, application(open_keeper(directory, settings), now)))
+    server = AnnouncedServer(configuration(settings, application(open_keeper(directory, settings), now)))
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)  # uvicorn raises what it caught once more
     server.run()
 
 
-class Server(uvicorn.Server):
-    """uvicorn, saying when it listens."""
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            sys.stdout.write(json.dumps({"ready": True, "port": self.port}) + "\n")
-            sys.stdout.flush()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        port: int = self.servers[0].sockets[0].getsockname()[1]
-        return port
-
-
 def configuration(settings: Settings, app: Starlette) -> uvicorn.Config:
     """Return how uvicorn is to serve it."""
-    config = uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        host=settings.listen,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE,
-    )
-    config.load()
+    config = bounded(app, settings.listen, settings.port, connections=CONNECTIONS, grace=GRACE)
     if settings.certificate:
         config.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -15,8 +15,9 @@ from shared.ledger import witness
 from shared.ledger.note import KeyType, VerifierKey, verifier_key
 from shared.ledger.policy import Policy, of_quorum
 from shared.ledger.witness import Decision, Signer
+from shared.programs.http import AnnouncedServer
 from shared.programs.witness import Fork, Keeper, initialise, load, open_keeper
-from shared.programs.witness_server import Server, application, configuration
+from shared.programs.witness_server import application, configuration
 from tests.doubles.served import PushedClock, Served
 from tests.doubles.witnesses import Cosigner
 from ttp_server.custody.keys import load_keys
@@ -24,7 +25,7 @@ from ttp_server.settings import FILE
 from ttp_server.settings import load as load_ttp
 
 
-class _QuickServer(Server):
+class _QuickServer(AnnouncedServer):
     """The real server, which looks for its end more often."""
 
     async def main_loop(self) -> None:
