@@ -77,6 +77,9 @@ class Reading(Protocol):
     def entries(self, start: int = 0) -> Iterable[StoredEntry]:
         """Yield entries in order from an index on, a page at a time."""
 
+    def entry_octets(self, start: int, count: int) -> Sequence[bytes]:
+        """Return the octets of up to `count` entries in order from an index on, without their bodies."""
+
     def witness_key(self, name: str) -> str | None:
         """Return the vkey with which a node cosigns under a name."""
 

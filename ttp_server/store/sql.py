@@ -28,6 +28,12 @@ _REVOCATION = select(t.revocations.c.time, t.revocations.c.effective).where(
 _NODE = select(t.nodes).where(t.nodes.c.key_id == bindparam("key_id"))
 _LAST_TIME = select(t.entries.c.time).order_by(t.entries.c.index.desc()).limit(1)
 _LEAF_HASHES = select(t.entries.c.leaf_hash).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index)
+_ENTRY_OCTETS = (
+    select(t.entries.c.entry)
+    .where(t.entries.c.index >= bindparam("start"))
+    .order_by(t.entries.c.index)
+    .limit(bindparam("count"))
+)
 _ENTRIES = select(t.entries).where(t.entries.c.index >= bindparam("start")).order_by(t.entries.c.index).limit(PAGE)
 _LAST_INDEX = select(t.entries.c.index).order_by(t.entries.c.index.desc()).limit(1)
 _NEWEST_CHECKPOINT = select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)
@@ -159,6 +165,10 @@ class SqlReading:
             if len(rows) < PAGE:
                 return
             start = rows[-1].index + 1
+
+    def entry_octets(self, start: int, count: int) -> Sequence[bytes]:
+        """Return the octets of up to `count` entries in order from an index on, without their bodies."""
+        return self._connection.scalars(_ENTRY_OCTETS, {"start": start, "count": count}).all()
 
     def newest_checkpoint(self) -> tuple[int, bytes] | None:
         """Return size and note of the newest stored checkpoint."""
